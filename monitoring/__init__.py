@@ -1,0 +1,1 @@
+"""Metrics, exposition and reports for the people who run it."""

@@ -1,0 +1,158 @@
+"""Wire records: what the rooms say to each other, in one process or through topics.
+
+All are frozen msgspec structs; unknown fields are ignored when read, so that an older reader meets a newer writer.
+Times are milliseconds since the Unix epoch, UTC. Cluster ids are those of the run's catalogue.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Reason(StrEnum):
+    """Why a row is worth a call (or why it is dropped)."""
+
+    FIRST_TABLE = "first_table"  # there was no table yet
+    FIRST_SIGHT = "first_sight"  # the pair had no row yet
+    DRIFT = "drift"  # the pair is in the window's flagged set and the window as a whole drifts
+    EVIDENCE = "evidence"  # the context changed and pays, though drift is not proven
+    SCHEDULE = "schedule"  # a calendar policy asked
+    FINE_TUNE = "fine_tune"  # new weights answer all rows anew
+    OPERATOR = "operator"  # a person or an alert asked
+    RETIRED = "retired"  # the pair's backoff serves it better now: the row is dropped, no call
+
+
+class Trigger(StrEnum):
+    """What a refresh, as a whole, came from."""
+
+    FIRST_TABLE = "first_table"
+    POLICY = "policy"
+    SCHEDULE = "schedule"
+    FINE_TUNE = "fine_tune"
+    OPERATOR = "operator"
+
+
+class PairDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """One compared pair of a drift report.
+
+    ``drift`` is ``1 - jaccard / null`` and is reported with the counts it rests on.
+    """
+
+    c1: int
+    c2: int
+    n_window: int
+    n_reference: int
+    jaccard: float
+    null: float
+    drift: float
+    p_value: float
+    flagged: bool
+
+
+class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one window looked like against its reference.
+
+    Means are unweighted over the pairs with `min_support` transitions or more on both sides, and None where there
+    is no such pair. Hit rates are those of the window's last pane (None before a table serves).
+    """
+
+    run_id: str
+    window_start_ms: int
+    window_end_ms: int
+    pane_ms: int
+    min_support: int
+    transitions: int
+    pairs: int
+    flagged_pairs: int
+    jaccard_mean: float | None
+    jaccard_variance: float | None
+    null_mean: float | None
+    drift_mean: float | None
+    drift_traffic_mean: float | None
+    """`drift` weighted by the pairs' transitions in the window."""
+    table_z: float | None
+    """Standard deviations by which the summed G of all pairs exceeds its permutation mean: the window as a whole."""
+    alarmed: bool
+    """Whether the window as a whole drifts; without it no pair may be refreshed by reason of drift."""
+    flagged: tuple[PairDrift, ...] = ()
+    hit_rate_next: float | None = None
+    hit_rate_sequence: float | None = None
+    coverage: float | None = None
+
+
+class RowOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One row that a refresh shall infer, and what was expected of it.
+
+    ``c1`` is -1 for a row of the backoff level. ``gain_hits`` is the lower confidence bound of the hits regained
+    over the horizon.
+    """
+
+    c1: int
+    c2: int
+    reason: Reason
+    gain_hits: float
+
+
+class RefreshOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to refresh, with the rows and the reason."""
+
+    order_id: str
+    window_end_ms: int
+    trigger: Trigger
+    rows: tuple[RowOrder, ...]
+    retired: tuple[tuple[int, int], ...] = ()
+
+
+class FineTuneReason(StrEnum):
+    """Why new weights are asked for (design: deciding what is worth it)."""
+
+    HIT_RATE = "hit_rate_below_level"
+    DRIFT = "drift_since_fine_tune"
+    AGE = "weights_too_old"
+
+
+class FineTuneFlag(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded, reasoned request for new weights, that a person approves or rejects."""
+
+    flag_id: str
+    window_end_ms: int
+    reason: FineTuneReason
+    numbers: dict[str, float]
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What the policy decided at one pane's end, with the inputs it looked at."""
+
+    run_id: str
+    window_end_ms: int
+    policy: str
+    inputs: dict[str, float | int | bool | None]
+    order: RefreshOrder | None
+    flag: FineTuneFlag | None
+    explanation: str
+
+
+class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of an order.
+
+    ``llm_calls`` counts the rows that the engine was asked for; ``reused`` those whose row key was known.
+    """
+
+    order_id: str
+    window_end_ms: int
+    trigger: Trigger
+    outcome: str
+    table_version: int
+    llm_calls: int
+    reused: int
+    rows_changed: int
+    rows_invalid: int
+    rows_retired: int
+    duration_seconds: float = 0.0
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    """Write a record as JSON with its fields in the order of their definition."""
+    return msgspec.json.encode(record)

@@ -1,0 +1,38 @@
+"""Writing files so that a reader, or a crash, never sees half of one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`.
+
+    1. Write a sibling file and flush it to the disk.
+    2. Rename it over `path`: readers see the old or the new content, nothing between.
+    3. Flush the folder, so that the rename itself survives a power cut.
+    """
+    sibling = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with sibling.open("wb") as file:  # 1
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    sibling.replace(path)  # 2
+    flush_folder(path.parent)  # 3
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's entries (new, renamed and removed names) to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
