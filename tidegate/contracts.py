@@ -96,13 +96,18 @@ class RowOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RefreshOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A request to refresh, with the rows and the reason."""
+    """A request to refresh, with the rows and the reason.
+
+    A calendar asks for every pair of the window (``all_rows``) instead of naming them.
+    """
 
     order_id: str
     window_end_ms: int
     trigger: Trigger
-    rows: tuple[RowOrder, ...]
+    rows: tuple[RowOrder, ...] = ()
+    all_rows: bool = False
     retired: tuple[tuple[int, int], ...] = ()
+    """Pairs whose row is dropped, because their backoff serves them better: no call."""
 
 
 class FineTuneReason(StrEnum):

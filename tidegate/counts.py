@@ -44,9 +44,10 @@ def bucket_of_key(keys: Int64s) -> Int64s:
     return keys & (MAX_BUCKETS - 1)
 
 
-def pack_pairs(c1: Int64s, c2: Int64s) -> Int64s:
+def pack_pairs(c1: Int32s | Int64s, c2: Int32s | Int64s) -> Int64s:
     """Pair keys ``c1 << 16 | c2``, int64[n]."""
-    return c1.astype(np.int64) << _CLUSTER_BITS | c2.astype(np.int64)
+    packed: Int64s = c1.astype(np.int64) << _CLUSTER_BITS | c2.astype(np.int64)
+    return packed
 
 
 def unpack_pairs(pairs: Int64s) -> tuple[Int32s, Int32s]:

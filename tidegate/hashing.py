@@ -33,6 +33,15 @@ def mix64(value: np.uint64) -> np.uint64:
     return z ^ (z >> np.uint64(31))
 
 
+@kernel
+def mix64_array(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Mix an array element by element: uint64[n] to uint64[n]. `O(n)`."""
+    out = np.empty_like(values)
+    for i in range(values.shape[0]):
+        out[i] = mix64(values[i])
+    return out
+
+
 def hash_text(text: str, seed: int = 0) -> int:
     """Hash a text's UTF-8 bytes with xxh64: the user key, the bucket's source and every cluster's seed."""
     return xxhash.xxh64_intdigest(text.encode(), seed)

@@ -1,0 +1,261 @@
+"""What to do at a pane's end: refresh (which rows), flag a fine-tune, or nothing.
+
+A policy is pure: the same view gives the same plan. `adaptive` buys rows where they pay; `never` holds the first
+table; `every` refreshes every row on a calendar, as the paper does, with the window's plain top-1 as context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refresh.evidence import Evidence, Ranked
+from refresh.selection import Selection, weigh_rows
+from refresh.table import TransitionTable
+from tidegate.contracts import DriftReport, Reason, RefreshOrder, RowOrder, Trigger
+from tidegate.counts import pack_pairs, unpack_pairs
+from tidegate.durations import parse_duration
+from tidegate.errors import RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """The price of a call, and how sure a gain must be.
+
+    Attributes
+    ----------
+    price : float             misses that one call must save
+    horizon_windows : float   for how many windows a row is expected to serve
+    confidence_z : float      standard deviations between the estimated gain and its lower bound
+    cooldown_panes : int      a row is not bought again so soon, unless its drift is proven
+    """
+
+    price: float = 1.0
+    horizon_windows: float = 2.0
+    confidence_z: float = 1.0
+    cooldown_panes: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a policy may look at."""
+
+    run_id: str
+    pane: int
+    pane_ms: int
+    panes_since_first_table: int
+    evidence: Evidence
+    report: DriftReport | None
+    table: TransitionTable | None
+
+    @property
+    def window_end_ms(self) -> int:
+        """End of the pane that was just closed."""
+        return (self.pane + 1) * self.pane_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A policy's answer: the order, the context of each of its rows, and what was looked at.
+
+    Attributes
+    ----------
+    order : RefreshOrder | None
+    pairs : int64[n]             rows to ask for, ascending
+    contexts : int32[n, k]       retrieved line of each
+    shares : float64[n, k]       evidence behind it
+    backoff : Ranked | None      rows of ``c2`` taken from the counts, no call; None leaves them as they are
+    replaces_rows : bool         infer all rows anew, known keys or not (the paper's frame)
+    inputs                       numbers for the decision's record
+    explanation                  one sentence for people
+    """
+
+    order: RefreshOrder | None
+    pairs: NDArray[np.int64]
+    contexts: NDArray[np.int32]
+    shares: NDArray[np.float64]
+    backoff: Ranked | None
+    replaces_rows: bool
+    inputs: dict[str, float | int | bool | None]
+    explanation: str
+
+
+class Policy(Protocol):
+    """Decides at every pane's end from the first full window on."""
+
+    @property
+    def name(self) -> str:
+        """The name that it is asked for by."""
+        ...
+
+    def plan(self, view: View) -> Plan:
+        """Answer a view; pure."""
+        ...
+
+
+class AdaptivePolicy:
+    """Buys the rows whose expected regained hits exceed the price of a call; keeps the backoff fresh for free."""
+
+    name = "adaptive"
+
+    def __init__(self, options: PolicyOptions | None = None, *, top_n: int = 5) -> None:
+        self._options = options or PolicyOptions()
+        self._top_n = top_n
+
+    def plan(self, view: View) -> Plan:
+        """Weigh all rows, buy those that pay, drop those that their backoff serves better."""
+        options = self._options
+        rows = weigh_rows(
+            view.evidence, view.table, horizon_windows=options.horizon_windows, confidence_z=options.confidence_z
+        )
+        reasons = _reasons(rows, view)
+        pays = (rows.gain_hits > options.price) & rows.is_new_context & ~rows.backs_off
+        is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
+        bought = pays & ~is_cooling
+        ranked = view.evidence.rank(rows.pairs[bought], 1)
+        order = _order(view, rows, reasons, bought)
+        return Plan(
+            order=order,
+            pairs=rows.pairs[bought],
+            contexts=ranked.clusters,
+            shares=ranked.shares,
+            backoff=view.evidence.backoff(self._top_n),
+            replaces_rows=False,
+            inputs={
+                "price": options.price,
+                "horizon_windows": options.horizon_windows,
+                "confidence_z": options.confidence_z,
+                "concentration": view.evidence.concentration,
+                "pairs_weighed": int(rows.pairs.shape[0]),
+                "rows_that_pay": int(pays.sum()),
+                "rows_cooling_down": int((pays & is_cooling).sum()),
+                "rows_bought": int(bought.sum()),
+                "rows_retired": int(rows.backs_off.sum()),
+                "gain_hits": float(rows.gain_hits[bought].sum()),
+                **_drift_inputs(view.report),
+            },
+            explanation=_explain(order, reasons[bought], float(rows.gain_hits[bought].sum())),
+        )
+
+    def _cools_down(self, rows: Selection, view: View) -> NDArray[np.bool_]:
+        if view.table is None:
+            return np.zeros(rows.pairs.shape[0], np.bool_)
+        since_ms = view.window_end_ms - self._options.cooldown_panes * view.pane_ms
+        recent = view.table.pairs[view.table.refreshed_ms > since_ms]
+        return np.isin(rows.pairs, recent, assume_unique=True)
+
+
+class CalendarPolicy:
+    """Refreshes every row of the window each so many panes, asked with the window's plain top-1; 0 panes: never."""
+
+    def __init__(self, every_panes: int, *, name: str) -> None:
+        self._every_panes = every_panes
+        self.name = name
+
+    def plan(self, view: View) -> Plan:
+        """Answer what the calendar says; the evidence only supplies the context."""
+        since = view.panes_since_first_table
+        is_due = view.table is None or (self._every_panes > 0 and since % self._every_panes == 0)
+        ranked = view.evidence.plain_rank(1)
+        pairs = view.evidence.counts.pairs
+        trigger = Trigger.FIRST_TABLE if view.table is None else Trigger.SCHEDULE
+        order = RefreshOrder(order_id=_order_id(view), window_end_ms=view.window_end_ms, trigger=trigger, all_rows=True)
+        return Plan(
+            order=order if is_due else None,
+            pairs=pairs if is_due else pairs[:0],
+            contexts=ranked.clusters if is_due else ranked.clusters[:0],
+            shares=ranked.shares if is_due else ranked.shares[:0],
+            backoff=None,
+            replaces_rows=True,
+            inputs={"every_panes": self._every_panes, "panes_since_first_table": since, **_drift_inputs(view.report)},
+            explanation=f"{trigger}: all {pairs.shape[0]} pairs of the window" if is_due else "not due",
+        )
+
+
+def open_policy(text: str, pane_ms: int, options: PolicyOptions) -> Policy:
+    """Make the policy that `text` names: ``adaptive``, ``never``, ``always``, ``every:2`` (panes) or ``every:2d``.
+
+    Raises
+    ------
+    RequestError
+        If the name is unknown or the period is not a whole number of panes.
+
+    Examples
+    --------
+    >>> open_policy("every:2d", 86_400_000, PolicyOptions()).name
+    'every:2d'
+    """
+    name, _, argument = text.partition(":")
+    if name == "adaptive" and not argument:
+        return AdaptivePolicy(options)
+    if name in ("never", "always") and not argument:
+        return CalendarPolicy(0 if name == "never" else 1, name=text)
+    if name == "every" and argument:
+        return CalendarPolicy(_panes(argument, pane_ms, text), name=text)
+    raise RequestError(
+        f"there is no policy {text!r}", "Choose adaptive, never, always, every:N (panes) or every:2d", place="--policy"
+    )
+
+
+def _panes(argument: str, pane_ms: int, text: str) -> int:
+    period_ms = int(argument) * pane_ms if argument.isdecimal() else parse_duration(argument, name="--policy")
+    if period_ms < pane_ms or period_ms % pane_ms:
+        raise RequestError(
+            f"{text!r} is not a whole number of panes", "Choose a multiple of --pane, at least one", place="--policy"
+        )
+    return period_ms // pane_ms
+
+
+def _reasons(rows: Selection, view: View) -> NDArray[np.object_]:
+    """Reason of each row, should it be bought. Drift is one only for flagged pairs of a window that drifts itself."""
+    reasons = np.where(rows.has_row, Reason.EVIDENCE, Reason.FIRST_SIGHT).astype(object)
+    if view.table is None:
+        reasons[:] = Reason.FIRST_TABLE
+    elif view.report is not None and view.report.alarmed:
+        flagged = np.array([(pair.c1, pair.c2) for pair in view.report.flagged], np.int64).reshape(-1, 2)
+        is_flagged = np.isin(rows.pairs, pack_pairs(flagged[:, 0], flagged[:, 1]))
+        reasons[is_flagged & rows.has_row] = Reason.DRIFT
+    return reasons
+
+
+def _order(view: View, rows: Selection, reasons: NDArray[np.object_], bought: NDArray[np.bool_]) -> RefreshOrder | None:
+    if view.table is not None and not bought.any() and not rows.backs_off.any():
+        return None
+    c1, c2 = unpack_pairs(rows.pairs)
+    chosen, retired = np.flatnonzero(bought), np.flatnonzero(rows.backs_off)
+    return RefreshOrder(
+        order_id=_order_id(view),
+        window_end_ms=view.window_end_ms,
+        trigger=Trigger.FIRST_TABLE if view.table is None else Trigger.POLICY,
+        rows=tuple(
+            RowOrder(c1=int(c1[i]), c2=int(c2[i]), reason=reasons[i], gain_hits=float(rows.gain_hits[i]))
+            for i in chosen
+        ),
+        retired=tuple((int(c1[i]), int(c2[i])) for i in retired),
+    )
+
+
+def _order_id(view: View) -> str:
+    return f"{view.run_id}-{view.pane}"
+
+
+def _drift_inputs(report: DriftReport | None) -> dict[str, float | int | bool | None]:
+    if report is None:
+        return {}
+    return {
+        "drift_mean": report.drift_mean,
+        "table_z": report.table_z,
+        "alarmed": report.alarmed,
+        "flagged_pairs": report.flagged_pairs,
+    }
+
+
+def _explain(order: RefreshOrder | None, reasons: NDArray[np.object_], gain_hits: float) -> str:
+    if order is None:
+        return "no row pays: nothing to refresh"
+    counts = {str(reason): int((reasons == reason).sum()) for reason in Reason}
+    listed = ", ".join(f"{n} by {reason}" for reason, n in counts.items() if n) or "none"
+    return f"rows bought: {listed}; {len(order.retired)} dropped to backoff; at least {gain_hits:.0f} hits expected"

@@ -1,0 +1,166 @@
+"""Raw columns in, event batches out: the one way from a record to its outcome, the same for every source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.clusters import MISSING, UNKNOWN, ClusterDictionary
+from stream.columns import ColumnMap, DecodeOptions
+from stream.events import EventBatch, Outcome, RecordIssue
+from stream.id_hashes import hash_ids
+from stream.times import NO_TIME, times_ms_of
+from tidegate.clock import Clock, iso_utc
+
+MAX_ISSUES = 5
+"""Records of a batch that are shown to their owner; the rest is only counted."""
+
+_WELL, _MALFORMED, _FUTURE, _UNKNOWN, _NEGATIVE = range(5)
+_OUTCOMES = {
+    _MALFORMED: Outcome.MALFORMED,
+    _FUTURE: Outcome.FUTURE,
+    _UNKNOWN: Outcome.UNKNOWN_CLUSTER,
+    _NEGATIVE: Outcome.NEGATIVE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecords:
+    """Records as a source reads them, in the partition's order.
+
+    Attributes
+    ----------
+    columns : mapping        name -> pyarrow.Array[n], at least those of the column map
+    n : int                  rows of the columns
+    place_of : callable      row -> ``file:line`` or the like
+    unreadable : tuple       issues of records that have no row because they do not parse (the first few)
+    n_unreadable : int       how many such records there are
+    """
+
+    columns: Mapping[str, Any]
+    n: int
+    place_of: Callable[[int], str]
+    unreadable: tuple[RecordIssue, ...] = ()
+    n_unreadable: int = 0
+
+
+class Decoder:
+    """Turns raw records into an event batch.
+
+    Every record gets one outcome; where several apply, the first of MALFORMED, FUTURE, UNKNOWN_CLUSTER, NEGATIVE.
+
+    Parameters
+    ----------
+    options : DecodeOptions
+    columns : ColumnMap
+    clock : Clock            for FUTURE
+    """
+
+    def __init__(self, options: DecodeOptions, columns: ColumnMap, clock: Clock) -> None:
+        self._options = options
+        self._columns = columns
+        self._clock = clock
+        self.clusters = ClusterDictionary(options.known_clusters)
+
+    def decode(self, records: RawRecords, *, partition: int, next_offset: int, at_end: bool = False) -> EventBatch:
+        """Decode the records of one partition. `O(n)`, a few passes over columns, no Python object per record."""
+        columns = records.columns
+        users, has_user = hash_ids(columns[self._columns.user])
+        times_ms = times_ms_of(columns[self._columns.time], self._options.time_unit)
+        items = self._options.item_clusters if self._columns.label_is_item else None
+        codes = self.clusters.codes(columns[self._columns.label], items)
+        bound_ms = self._clock.now_ms() + self._options.max_ahead_ms
+
+        malformed = ~has_user | (times_ms == NO_TIME) | (codes == MISSING)
+        in_time = ~malformed & (times_ms <= bound_ms)
+        verdicts = self._verdicts(records, malformed, in_time, codes)
+        counted = verdicts == _WELL
+        kept = slice(None) if counted.all() else counted  # the slice copies nothing
+        earliest_ms, latest_ms = _span(times_ms, in_time)
+        return EventBatch(
+            partition=partition,
+            next_offset=next_offset,
+            n_records=records.n + records.n_unreadable,
+            users=users[kept],
+            clusters=codes[kept],
+            times_ms=times_ms[kept],
+            earliest_ms=earliest_ms,
+            latest_ms=latest_ms,
+            set_aside=_set_aside(verdicts, records.n_unreadable),
+            issues=self._issues(records, verdicts, times_ms),
+            at_end=at_end,
+        )
+
+    def _verdicts(
+        self, records: RawRecords, malformed: NDArray[np.bool_], in_time: NDArray[np.bool_], codes: NDArray[np.int32]
+    ) -> NDArray[np.int8]:
+        verdicts = np.zeros(records.n, dtype=np.int8)
+        if self._options.positive is not None:
+            verdicts[~self._options.positive.holds(records.columns)] = _NEGATIVE
+        # Written from the last to the first in precedence: the later line wins.
+        verdicts[codes == UNKNOWN] = _UNKNOWN
+        verdicts[~in_time] = _FUTURE
+        verdicts[malformed] = _MALFORMED
+        return verdicts
+
+    def _issues(
+        self, records: RawRecords, verdicts: NDArray[np.int8], times_ms: NDArray[np.int64]
+    ) -> tuple[RecordIssue, ...]:
+        issues = list(records.unreadable[:MAX_ISSUES])
+        shown = np.flatnonzero((verdicts != _WELL) & (verdicts != _NEGATIVE))[: MAX_ISSUES - len(issues)]
+        for row in shown.tolist():
+            found, mend = self._explain(records.columns, row, int(verdicts[row]), int(times_ms[row]))
+            issues.append(RecordIssue(_OUTCOMES[int(verdicts[row])], records.place_of(row), found, mend))
+        return tuple(issues)
+
+    def _explain(self, columns: Mapping[str, Any], row: int, verdict: int, time_ms: int) -> tuple[str, str]:
+        if verdict == _FUTURE:
+            found = f"{self._columns.time} is {iso_utc_or_ms(time_ms)}, ahead of the clock by more than the bound"
+            return found, f"Check --time-unit (now {self._options.time_unit}) and the clock of the producer"
+        label = columns[self._columns.label][row].as_py()
+        if verdict == _UNKNOWN and self._columns.label_is_item and self._options.item_clusters is not None:
+            found = f"item {label!r} has no cluster in the catalogue"
+            return found, f"Add the item to {self._options.item_clusters.path} and its cluster to the catalogue"
+        if verdict == _UNKNOWN:
+            return f"cluster {label!r} is not in the catalogue", "Add it to the catalogue or correct the record"
+        label_flag = "--item-column" if self._columns.label_is_item else "--cluster-column"
+        for name, flag in ((self._columns.user, "--user-column"), (self._columns.label, label_flag)):
+            if _is_blank(columns[name][row].as_py()):
+                return f"{name} has no value", f"Fill it in, or name another column with {flag}"
+        value = columns[self._columns.time][row].as_py()
+        found = f"{self._columns.time} is {value!r}, not a time in the unit {self._options.time_unit}"
+        return found, "Correct the record, or name the unit with --time-unit s, ms, us, ns or iso"
+
+
+def iso_utc_or_ms(time_ms: int) -> str:
+    """Write an instant in ISO 8601, or as a bare number past the calendar's last year.
+
+    Examples
+    --------
+    >>> iso_utc_or_ms(0), iso_utc_or_ms(1 << 53)
+    ('1970-01-01T00:00:00Z', '9007199254740992 ms')
+    """
+    try:
+        return iso_utc(time_ms)
+    except (ValueError, OverflowError, OSError):
+        return f"{time_ms} ms"
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or not str(value).strip() or (isinstance(value, float) and math.isnan(value))
+
+
+def _span(times_ms: NDArray[np.int64], in_time: NDArray[np.bool_]) -> tuple[int | None, int | None]:
+    times = times_ms if in_time.all() else times_ms[in_time]
+    return (int(times.min()), int(times.max())) if times.shape[0] else (None, None)
+
+
+def _set_aside(verdicts: NDArray[np.int8], n_unreadable: int) -> dict[Outcome, int]:
+    counts = np.bincount(verdicts, minlength=len(_OUTCOMES) + 1)
+    counts[_MALFORMED] += n_unreadable
+    return {outcome: int(counts[verdict]) for verdict, outcome in _OUTCOMES.items() if counts[verdict]}

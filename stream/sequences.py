@@ -1,0 +1,315 @@
+"""Per-user sequences, and the transitions and hits that they yield.
+
+One user's positive watches up to an inactivity gap are a *sequence*; three consecutive clusters of it are a
+*transition*. A sequence may stay open for months, so its state outlives batches and restarts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream.predictions import NO_ANSWER, Predictions
+from stream.sequence_kernel import FIRST_CAPACITY, N_STATS, NO_GAP, Pool, Regions, Rules, Watches, extend_sequences
+from tidegate.counts import MAX_BUCKETS
+from tidegate.errors import ConfigError
+from tidegate.hashing import KeyIndex
+
+Columns = tuple[NDArray[Any], ...]
+
+
+class Dedup(StrEnum):
+    """Which repeated watches of a cluster a sequence leaves out."""
+
+    FIRST = "first"  # all but the first in the sequence (the glossary's way)
+    ADJACENT = "adjacent"  # only those that follow themselves
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceOptions:
+    """How watches become sequences, transitions and hits.
+
+    Attributes
+    ----------
+    pane_ms, window_ms : int
+    gap_ms : int | None      a new sequence starts when the time since the user's previous positive watch is
+                             strictly greater; None never splits
+    dedup : Dedup
+    allow_return : bool      whether c_next may equal c1 (only adjacent de-duplication can show it)
+    n_buckets : int          user buckets that counts are kept by, a power of two up to 256
+    """
+
+    pane_ms: int
+    window_ms: int
+    gap_ms: int | None = None
+    dedup: Dedup = Dedup.FIRST
+    allow_return: bool = False
+    n_buckets: int = 64
+
+    def __post_init__(self) -> None:
+        if self.window_ms % self.pane_ms:
+            raise ConfigError(
+                f"a window of {self.window_ms} ms is not a whole number of panes of {self.pane_ms} ms",
+                "Choose --window as a multiple of --pane",
+            )
+        if not 1 <= self.n_buckets <= MAX_BUCKETS or self.n_buckets & (self.n_buckets - 1):
+            raise ConfigError(f"{self.n_buckets} user buckets", "Choose a power of two up to 256", place="n_buckets")
+
+    @property
+    def window_panes(self) -> int:
+        """Panes in a window."""
+        return self.window_ms // self.pane_ms
+
+    def rules(self) -> Rules:
+        """Return the same as plain numbers, for the kernel."""
+        return Rules(
+            pane_ms=self.pane_ms,
+            window_ms=self.window_ms,
+            gap_ms=NO_GAP if self.gap_ms is None else self.gap_ms,
+            first_only=self.dedup is Dedup.FIRST,
+            allow_return=self.allow_return,
+            n_buckets=self.n_buckets,
+        )
+
+
+class PaneStats:
+    """Transitions, sequences and hits by pane.
+
+    Attributes
+    ----------
+    base_pane : int           pane of row 0
+    values : int64[panes, 6]  columns TRANSITIONS … HITS_SEQUENCE of `stream.sequence_kernel`
+    """
+
+    def __init__(self) -> None:
+        self.base_pane = 0
+        self.values = np.zeros((0, N_STATS), np.int64)
+
+    def reserve(self, pane: int) -> None:
+        """Make room up to and with `pane`, never before the first one."""
+        if not self.values.shape[0]:
+            self.base_pane = pane
+        missing = pane - self.base_pane + 1 - self.values.shape[0]
+        if missing > 0:
+            self.values = np.vstack([self.values, np.zeros((missing, N_STATS), np.int64)])
+
+    def of_pane(self, pane: int) -> NDArray[np.int64]:
+        """Figures of one pane, int64[6]; zeros where nothing was seen."""
+        row = pane - self.base_pane
+        return self.values[row] if 0 <= row < self.values.shape[0] else np.zeros(N_STATS, np.int64)
+
+    def set_pane(self, pane: int, figures: NDArray[np.int64]) -> None:
+        """Put stored figures back; panes come in ascending order."""
+        self.reserve(pane)
+        self.values[pane - self.base_pane] = figures
+
+
+@dataclass(frozen=True, slots=True)
+class UserSegment:
+    """Sequence state of some users, as it is stored.
+
+    Attributes
+    ----------
+    users : uint64[k]
+    last_ms : int64[k]                  time of the previous positive watch
+    lengths : int32[k]
+    clusters : int32[sum(lengths)]
+    times_ms : int64[sum(lengths)]
+    predictions : int32[sum(lengths)]   what was predicted there and has not come true yet, else -1
+    """
+
+    users: NDArray[np.uint64]
+    last_ms: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    clusters: NDArray[np.int32]
+    times_ms: NDArray[np.int64]
+    predictions: NDArray[np.int32]
+
+
+class SequenceState:
+    """Open sequences of all users: the shell of the sequencing kernel.
+
+    Examples
+    --------
+    >>> from stream.predictions import no_predictions
+    >>> state = SequenceState(SequenceOptions(pane_ms=1000, window_ms=3000))
+    >>> users = np.full(3, 7, np.uint64)
+    >>> keys = state.extend(users, np.array([4, 5, 6], np.int32), np.array([1, 2, 3]), no_predictions())
+    >>> [hex(key >> 8) for key in keys.tolist()]
+    ['0x400050006']
+    """
+
+    def __init__(self, options: SequenceOptions) -> None:
+        self.options = options
+        self.stats = PaneStats()
+        self._rules = options.rules()
+        self._index = KeyIndex()
+        self._regions = _empty_regions(1_024)
+        self._pool = _empty_pool(8_192)
+        self._pool_used = 0
+
+    @property
+    def n_users(self) -> int:
+        """Users whose state is held."""
+        return len(self._index)
+
+    def extend(
+        self,
+        users: NDArray[np.uint64],
+        clusters: NDArray[np.int32],
+        times_ms: NDArray[np.int64],
+        predictions: Predictions,
+    ) -> NDArray[np.int64]:
+        """Append watches in event-time order; count and score what they complete.
+
+        Parameters
+        ----------
+        users : uint64[n]
+        clusters : int32[n]
+        times_ms : int64[n]    ascending
+        predictions            the table that serves at these times
+
+        Returns
+        -------
+        int64[t]               packed transitions (`tidegate.counts`), in the order of their events
+        """
+        n_watches = users.shape[0]
+        out = np.empty(n_watches, np.int64)
+        if not n_watches:
+            return out
+        watches = Watches(self._slots(users), users, clusters, times_ms)
+        self.stats.reserve(int(times_ms[0]) // self.options.pane_ms)
+        self.stats.reserve(int(times_ms[-1]) // self.options.pane_ms)
+        at = n_out = 0
+        while at < n_watches:
+            at, self._pool_used, n_out = extend_sequences(
+                at,
+                self._pool_used,
+                watches,
+                self._regions,
+                self._pool,
+                self._rules,
+                predictions,
+                self.stats.base_pane,
+                self.stats.values,
+                out,
+                n_out,
+            )
+            if at < n_watches:
+                self._make_room(int(times_ms[at]))
+        return out[:n_out]
+
+    def take_dirty(self) -> UserSegment:
+        """Return the state of all users that changed since the last call, and mark it as taken."""
+        n_users = self.n_users
+        dirty = np.flatnonzero(self._regions.is_dirty[:n_users])
+        self._regions.is_dirty[:n_users] = False
+        return self._segment(dirty)
+
+    def take_all(self) -> UserSegment:
+        """Return the state of all users, and mark it as taken."""
+        self._regions.is_dirty[: self.n_users] = False
+        return self._segment(np.arange(self.n_users))
+
+    def load(self, segment: UserSegment) -> None:
+        """Put stored state back; what a later segment says of a user replaces what an earlier one said."""
+        slots = self._slots(segment.users)
+        needed = int(np.maximum(segment.lengths, FIRST_CAPACITY).sum())
+        if self._pool_used + needed > self._pool.clusters.shape[0]:
+            self._move(np.arange(self.n_users), needed)
+        capacities = np.maximum(segment.lengths, FIRST_CAPACITY)
+        starts = self._pool_used + np.r_[0, np.cumsum(capacities)[:-1]].astype(np.int64)
+        self._pool_used += needed
+        self._regions.starts[slots] = starts
+        self._regions.lengths[slots] = segment.lengths
+        self._regions.capacities[slots] = capacities
+        self._regions.last_ms[slots] = segment.last_ms
+        cells = _ragged_cells(starts, segment.lengths)
+        self._pool.clusters[cells] = segment.clusters
+        self._pool.times_ms[cells] = segment.times_ms
+        self._pool.predictions[cells] = segment.predictions
+
+    def _slots(self, users: NDArray[np.uint64]) -> NDArray[np.int64]:
+        n_known = len(self._index)
+        slots = self._index.slots(users)
+        if len(self._index) > self._regions.starts.shape[0]:
+            grown = _empty_regions(2 * len(self._index))
+            _copy_columns(self._regions, grown, np.arange(n_known), np.arange(n_known))
+            self._regions = grown
+        return slots
+
+    def _segment(self, slots: NDArray[np.int64]) -> UserSegment:
+        lengths = self._regions.lengths[slots]
+        cells = _ragged_cells(self._regions.starts[slots], lengths)
+        return UserSegment(
+            users=self._index.keys[slots],
+            last_ms=self._regions.last_ms[slots],
+            lengths=lengths,
+            clusters=self._pool.clusters[cells],
+            times_ms=self._pool.times_ms[cells],
+            predictions=self._pool.predictions[cells],
+        )
+
+    def _make_room(self, now_ms: int) -> None:
+        """Move the live sequences together, into a pool of at least twice their size."""
+        if self.options.dedup is Dedup.ADJACENT:
+            self._trim(now_ms)
+        self._move(np.arange(self.n_users), 0)
+
+    def _trim(self, now_ms: int) -> None:
+        """Forget cells that can neither complete a transition (the last two can) nor come true any more.
+
+        Adjacent de-duplication looks at the last cell only, so a sequence would otherwise grow for ever; first-only
+        de-duplication needs every cluster and is bounded by their number.
+        """
+        regions = self._regions
+        for slot in range(self.n_users):
+            start, length = regions.starts[slot], regions.lengths[slot]
+            is_old = self._pool.times_ms[start : start + length] < now_ms - self.options.window_ms
+            n_old = min(int(is_old.sum()), max(0, int(length) - 2))
+            regions.starts[slot] += n_old
+            regions.lengths[slot] -= n_old
+            regions.capacities[slot] -= n_old
+
+    def _move(self, slots: NDArray[np.int64], n_extra: int) -> None:
+        regions, lengths = self._regions, self._regions.lengths[slots]
+        capacities = np.maximum(lengths, FIRST_CAPACITY)
+        needed = int(capacities.sum())
+        # Twice the live cells leaves as much room as is in use: the moves' cost is spread over as many appends.
+        pool = _empty_pool(max(8_192, 2 * (needed + n_extra)))
+        starts = np.r_[0, np.cumsum(capacities)[:-1]].astype(np.int64)
+        _copy_columns(self._pool, pool, _ragged_cells(regions.starts[slots], lengths), _ragged_cells(starts, lengths))
+        regions.starts[slots], regions.capacities[slots] = starts, capacities
+        self._pool, self._pool_used = pool, needed
+
+
+def _empty_regions(n_users: int) -> Regions:
+    return Regions(
+        starts=np.zeros(n_users, np.int64),
+        lengths=np.zeros(n_users, np.int32),
+        capacities=np.zeros(n_users, np.int32),
+        last_ms=np.zeros(n_users, np.int64),
+        is_dirty=np.zeros(n_users, np.bool_),
+    )
+
+
+def _empty_pool(n_cells: int) -> Pool:
+    return Pool(np.zeros(n_cells, np.int32), np.zeros(n_cells, np.int64), np.full(n_cells, NO_ANSWER, np.int32))
+
+
+def _copy_columns(
+    source: Regions | Pool, target: Regions | Pool, from_rows: NDArray[np.int64], to_rows: NDArray[np.int64]
+) -> None:
+    for old, new in zip(cast(Columns, source), cast(Columns, target), strict=True):
+        new[to_rows] = old[from_rows]
+
+
+def _ragged_cells(starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Cell numbers of all regions, one region after the other: int64[sum(lengths)]."""
+    firsts = np.r_[0, np.cumsum(lengths)[:-1]].astype(np.int64)
+    cells: NDArray[np.int64] = np.arange(int(lengths.sum()), dtype=np.int64) + np.repeat(starts - firsts, lengths)
+    return cells
