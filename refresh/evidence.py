@@ -58,6 +58,7 @@ class Evidence:
 
     def __init__(self, counts: SuccessorCounts, seeds: NDArray[np.uint64], concentration: float | None = None) -> None:
         self.counts = counts
+        self._totals = counts.totals
         self._seeds = seeds
         self._n_clusters = seeds.shape[0]
         _, c2 = unpack_pairs(counts.pairs)
@@ -65,7 +66,7 @@ class Evidence:
         self._backoff_keys, self._backoff_counts = _sum_by_key(
             pack_pairs(self._c2_of_entry, counts.successors), counts.counts
         )
-        self._totals_of_c2 = np.bincount(c2, counts.totals, self._n_clusters)
+        self._totals_of_c2 = np.bincount(c2, self._totals, self._n_clusters)
         successors = (self._backoff_keys & 0xFFFF).astype(np.int64)
         totals = np.bincount(successors, self._backoff_counts, self._n_clusters)
         self._popularity = (totals + 0.5) / (totals.sum() + 0.5 * max(1, self._n_clusters))
@@ -79,8 +80,7 @@ class Evidence:
 
     def totals(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Transitions of `pairs` in the window (0 where unseen): int64[n]."""
-        row, found = _locate(self.counts.pairs, pairs)
-        return np.where(found, self.counts.totals[row] if row.size else 0, 0).astype(np.int64)
+        return _value_of(self.counts.pairs, self._totals, pairs).astype(np.int64)
 
     def share(self, pairs: NDArray[np.int64], clusters: NDArray[np.int32]) -> NDArray[np.float64]:
         """Posterior mean of one cluster a pair: float64[n]; 0 for cluster -1.
@@ -111,7 +111,7 @@ class Evidence:
         """Rank every pair of the window by plain counts: the paper's retrieval, over [p, depth]."""
         counts = self.counts
         row = np.repeat(np.arange(counts.pairs.shape[0]), np.diff(counts.offsets))
-        share = counts.counts / np.maximum(1, counts.totals)[row]
+        share = counts.counts / self._totals[row]
         ties = self._tie_hash(counts.pairs[row], counts.successors)
         return _top(row, counts.successors, share, ties, counts.pairs.shape[0], depth)
 
@@ -170,7 +170,7 @@ class Evidence:
         )
         # Without the pair itself: else a backoff that is mostly this pair would explain it too well.
         others = of_backoff - counts.counts
-        n_others = self._totals_of_c2[self._c2_of_entry] - counts.totals[row]
+        n_others = self._totals_of_c2[self._c2_of_entry] - self._totals[row]
         m = self._backoff_concentration
         prior = (others + m * self._popularity[counts.successors]) / (n_others + m)
         return _fit_concentration(row, counts.counts, prior)

@@ -65,8 +65,7 @@ class Plan:
     ----------
     order : RefreshOrder | None
     pairs : int64[n]             rows to ask for, ascending
-    contexts : int32[n, k]       retrieved line of each
-    shares : float64[n, k]       evidence behind it
+    retrieved : Ranked           retrieved line of each, with the evidence behind it: [n, k]
     backoff : Ranked | None      rows of ``c2`` taken from the counts, no call; None leaves them as they are
     replaces_rows : bool         infer all rows anew, known keys or not (the paper's frame)
     inputs                       numbers for the decision's record
@@ -75,8 +74,7 @@ class Plan:
 
     order: RefreshOrder | None
     pairs: NDArray[np.int64]
-    contexts: NDArray[np.int32]
-    shares: NDArray[np.float64]
+    retrieved: Ranked
     backoff: Ranked | None
     replaces_rows: bool
     inputs: dict[str, float | int | bool | None]
@@ -115,13 +113,11 @@ class AdaptivePolicy:
         pays = (rows.gain_hits > options.price) & rows.is_new_context & ~rows.backs_off
         is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
         bought = pays & ~is_cooling
-        ranked = view.evidence.rank(rows.pairs[bought], 1)
         order = _order(view, rows, reasons, bought)
         return Plan(
             order=order,
             pairs=rows.pairs[bought],
-            contexts=ranked.clusters,
-            shares=ranked.shares,
+            retrieved=view.evidence.rank(rows.pairs[bought], self._top_n),
             backoff=view.evidence.backoff(self._top_n),
             replaces_rows=False,
             inputs={
@@ -151,23 +147,23 @@ class AdaptivePolicy:
 class CalendarPolicy:
     """Refreshes every row of the window each so many panes, asked with the window's plain top-1; 0 panes: never."""
 
-    def __init__(self, every_panes: int, *, name: str) -> None:
+    def __init__(self, every_panes: int, *, name: str, top_n: int = 5) -> None:
         self._every_panes = every_panes
+        self._top_n = top_n
         self.name = name
 
     def plan(self, view: View) -> Plan:
         """Answer what the calendar says; the evidence only supplies the context."""
         since = view.panes_since_first_table
         is_due = view.table is None or (self._every_panes > 0 and since % self._every_panes == 0)
-        ranked = view.evidence.plain_rank(1)
+        ranked = view.evidence.plain_rank(self._top_n)
         pairs = view.evidence.counts.pairs
         trigger = Trigger.FIRST_TABLE if view.table is None else Trigger.SCHEDULE
         order = RefreshOrder(order_id=_order_id(view), window_end_ms=view.window_end_ms, trigger=trigger, all_rows=True)
         return Plan(
             order=order if is_due else None,
             pairs=pairs if is_due else pairs[:0],
-            contexts=ranked.clusters if is_due else ranked.clusters[:0],
-            shares=ranked.shares if is_due else ranked.shares[:0],
+            retrieved=ranked if is_due else Ranked(ranked.clusters[:0], ranked.shares[:0]),
             backoff=None,
             replaces_rows=True,
             inputs={"every_panes": self._every_panes, "panes_since_first_table": since, **_drift_inputs(view.report)},
@@ -175,7 +171,7 @@ class CalendarPolicy:
         )
 
 
-def open_policy(text: str, pane_ms: int, options: PolicyOptions) -> Policy:
+def open_policy(text: str, pane_ms: int, options: PolicyOptions, top_n: int = 5) -> Policy:
     """Make the policy that `text` names: ``adaptive``, ``never``, ``always``, ``every:2`` (panes) or ``every:2d``.
 
     Raises
@@ -190,11 +186,11 @@ def open_policy(text: str, pane_ms: int, options: PolicyOptions) -> Policy:
     """
     name, _, argument = text.partition(":")
     if name == "adaptive" and not argument:
-        return AdaptivePolicy(options)
+        return AdaptivePolicy(options, top_n=top_n)
     if name in ("never", "always") and not argument:
-        return CalendarPolicy(0 if name == "never" else 1, name=text)
+        return CalendarPolicy(0 if name == "never" else 1, name=text, top_n=top_n)
     if name == "every" and argument:
-        return CalendarPolicy(_panes(argument, pane_ms, text), name=text)
+        return CalendarPolicy(_panes(argument, pane_ms, text), name=text, top_n=top_n)
     raise RequestError(
         f"there is no policy {text!r}", "Choose adaptive, never, always, every:N (panes) or every:2d", place="--policy"
     )

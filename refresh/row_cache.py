@@ -114,7 +114,8 @@ class RowCache:
                 pane = int(path.stem.removeprefix("pane-"))
                 self._add(columns["keys"], pane, columns["clusters"], columns["probabilities"])
         except (ValueError, KeyError, OSError, BadZipFile):
-            path.unlink()  # a damaged file costs its rows' calls once more, never a wrong answer (zip entries have a CRC)
+            # A damaged file costs its rows a second call, never a wrong answer (zip entries have a CRC).
+            path.unlink()
 
     def _add(
         self, keys: NDArray[np.uint64], pane: int, clusters: NDArray[np.int32], probabilities: NDArray[np.float32]

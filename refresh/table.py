@@ -82,6 +82,8 @@ class TransitionTable:
         top_n = self.clusters.shape[-1]
         if n_clusters > MAX_CLUSTERS:
             raise TableError(f"{n_clusters} clusters, at most {MAX_CLUSTERS} fit a pair key", ROWS_MEND)
+        if top_n < 1:
+            raise TableError("rows have no room for an answer, 1 or more is required", ROWS_MEND)
         required: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
             "pairs": (np.int64, (n_rows,)),
             "clusters": (np.int32, (n_rows, top_n)),
@@ -148,7 +150,8 @@ class TransitionTable:
         Parameters
         ----------
         c1, c2 : int32[n]
-            Clusters that the table does not know (a catalogue grows) are not answered.
+            May be clusters that the table does not know (a catalogue grows): no answer for a new `c2`, the backoff
+            of `c2` for a new `c1`.
 
         Returns
         -------

@@ -63,6 +63,7 @@ class BackoffRows:
 
 
 def require_distinct(keys: NDArray[np.integer], what: str) -> None:
+    """Refuse keys that are given twice. `O(k log k)`."""
     if np.unique(keys).shape[0] != keys.shape[0]:
         raise TableError(f"a {what} is given twice, each can have one row", ROWS_MEND)
 

@@ -26,8 +26,9 @@ class StoredIssue(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a run has come, apart from its arrays.
 
-    ``closed_pane`` is the last pane whose events are all counted, and the run's last if ``has_ended``; ``waiting_*`` are the events that were read but
-    still wait for the watermark, with the names that their codes point to.
+    ``closed_pane`` is the last pane whose events are all counted, and the run's last if
+    ``has_ended``; ``waiting_*`` are the events that were read but still wait for the watermark, with the names that
+    their codes point to.
     """
 
     earliest_ms: int | None = None
@@ -55,7 +56,7 @@ class Checkpoint:
     new_clusters : id -> name
     segment : state of the users that changed, or of all users if `replaces_segments`
     counts : pane -> transitions counted since the last checkpoint
-    stats : pane -> int64[6], absolute figures of the panes that changed
+    stats : pane -> int64[7], absolute figures of the panes that changed
     """
 
     progress: Progress

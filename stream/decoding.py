@@ -17,6 +17,8 @@ from stream.id_hashes import hash_ids
 from stream.times import NO_TIME, times_ms_of
 from tidegate.clock import Clock, iso_utc
 
+__all__ = ["MAX_ISSUES", "DecodeOptions", "Decoder", "RawRecords", "iso_utc_or_ms"]
+
 MAX_ISSUES = 5
 """Records of a batch that are shown to their owner; the rest is only counted."""
 

@@ -25,6 +25,8 @@ class Predictions(NamedTuple):
     index_slots : int64[m]
     answers : int32[r]          top-1 cluster by slot
     backoff : int32[C, k]       ranked answers by c2, -1 where there is none
+    microbits : int64[m]        information of a hit on each cluster in millionths of a bit; the last entry stands
+                                for all clusters beyond
     is_serving : bool           False before the first table: transitions are counted but not scored
     """
 
@@ -32,15 +34,23 @@ class Predictions(NamedTuple):
     index_slots: NDArray[np.int64]
     answers: NDArray[np.int32]
     backoff: NDArray[np.int32]
+    microbits: NDArray[np.int64]
     is_serving: bool
 
 
 def no_predictions() -> Predictions:
     """Nothing serves yet."""
-    return _index(np.zeros(0, np.int64), np.zeros(0, np.int32), np.full((0, 1), NO_ANSWER, np.int32), is_serving=False)
+    none = np.zeros(0, np.int64)
+    no_backoff = np.full((0, 1), NO_ANSWER, np.int32)
+    return _index(none, none.astype(np.int32), no_backoff, np.zeros(1, np.int64), is_serving=False)
 
 
-def index_predictions(pairs: NDArray[np.int64], answers: NDArray[np.int32], backoff: NDArray[np.int32]) -> Predictions:
+def index_predictions(
+    pairs: NDArray[np.int64],
+    answers: NDArray[np.int32],
+    backoff: NDArray[np.int32],
+    microbits: NDArray[np.int64],
+) -> Predictions:
     """Index the rows of a serving table. `O(r)`.
 
     Parameters
@@ -48,12 +58,41 @@ def index_predictions(pairs: NDArray[np.int64], answers: NDArray[np.int32], back
     pairs : int64[r]       distinct pair keys
     answers : int32[r]     top-1 cluster of each
     backoff : int32[C, k]  ranked answers of each c2
+    microbits : int64[m]   see `hit_microbits`
     """
-    return _index(pairs, answers, backoff, is_serving=True)
+    return _index(pairs, answers, backoff, microbits, is_serving=True)
+
+
+def hit_microbits(successor_totals: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Information of a hit: ``-log2`` of the cluster's add-half smoothed share among the first window's successors.
+
+    Always predicting the most popular cluster scores a high hit rate and little information.
+
+    Parameters
+    ----------
+    successor_totals : int64[C]    how often each cluster was the successor
+
+    Returns
+    -------
+    int64[C + 1]                   millionths of a bit; the last entry stands for clusters not yet known then
+
+    Examples
+    --------
+    >>> (hit_microbits(np.array([3, 0])) / 1e6).round(3).tolist()
+    [0.193, 3.0, 3.0]
+    """
+    smoothed = np.r_[successor_totals, 0] + 0.5
+    total = successor_totals.sum() + 0.5 * successor_totals.shape[0]
+    return np.rint(-np.log2(smoothed / total) * 1e6).astype(np.int64)
 
 
 def _index(
-    pairs: NDArray[np.int64], answers: NDArray[np.int32], backoff: NDArray[np.int32], *, is_serving: bool
+    pairs: NDArray[np.int64],
+    answers: NDArray[np.int32],
+    backoff: NDArray[np.int32],
+    microbits: NDArray[np.int64],
+    *,
+    is_serving: bool,
 ) -> Predictions:
     index = KeyIndex(max(16, pairs.shape[0]))
     index.slots(pairs.astype(np.uint64))
@@ -62,6 +101,7 @@ def _index(
         index.table_slots,
         np.ascontiguousarray(answers, dtype=np.int32),
         np.ascontiguousarray(backoff, dtype=np.int32),
+        microbits,
         is_serving,
     )
 

@@ -19,8 +19,8 @@ NO_GAP = -1
 FIRST_CAPACITY = 4
 
 # Columns of the pane statistics.
-TRANSITIONS, SEQUENCES, SCORED, ANSWERED, HITS_NEXT, HITS_SEQUENCE = range(6)
-N_STATS = 6
+TRANSITIONS, SEQUENCES, SCORED, ANSWERED, HITS_NEXT, HITS_SEQUENCE, HIT_MICROBITS = range(7)
+N_STATS = 7
 
 
 class Rules(NamedTuple):
@@ -121,6 +121,7 @@ def _score(c1: int, c2: int, cluster: int, predictions: Predictions, figures: ND
         return prediction
     figures[HITS_NEXT] += 1
     figures[HITS_SEQUENCE] += 1
+    figures[HIT_MICROBITS] += predictions.microbits[min(cluster, predictions.microbits.shape[0] - 1)]
     return NO_ANSWER
 
 
@@ -146,7 +147,7 @@ def extend_sequences(
 
     Parameters
     ----------
-    stats : int64[panes, 6]    added to, rows from `base_pane` on
+    stats : int64[panes, 7]    added to, rows from `base_pane` on
     out : int64[n]             packed transitions, written from `n_out` on
 
     Returns

@@ -82,7 +82,7 @@ class PaneStats:
     Attributes
     ----------
     base_pane : int           pane of row 0
-    values : int64[panes, 6]  columns TRANSITIONS … HITS_SEQUENCE of `stream.sequence_kernel`
+    values : int64[panes, 7]  columns TRANSITIONS … HIT_MICROBITS of `stream.sequence_kernel`
     """
 
     def __init__(self) -> None:
@@ -98,7 +98,7 @@ class PaneStats:
             self.values = np.vstack([self.values, np.zeros((missing, N_STATS), np.int64)])
 
     def of_pane(self, pane: int) -> NDArray[np.int64]:
-        """Figures of one pane, int64[6]; zeros where nothing was seen."""
+        """Figures of one pane, int64[7]; zeros where nothing was seen."""
         row = pane - self.base_pane
         return self.values[row] if 0 <= row < self.values.shape[0] else np.zeros(N_STATS, np.int64)
 

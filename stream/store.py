@@ -207,7 +207,7 @@ class RunStore:
             yield decode_segment(row.body)
 
     def stats(self) -> dict[int, NDArray[np.int64]]:
-        """Figures by pane, ascending: int64[6] each."""
+        """Figures by pane, ascending: int64[7] each."""
         return {row.pane: np.frombuffer(row.figures, np.int64) for row in self._rows(pane_stats, pane_stats.c.pane)}
 
     def records(self) -> dict[int, bytes]:

@@ -58,10 +58,17 @@ def _floats_as_text(array: Any) -> Any:
     try:
         return array.cast(pa.int64()).cast(pa.string())  # refuses fractions and what a float cannot hold exactly
     except pa.ArrowInvalid:
-        return pa.array([_float_text(value) for value in array.to_pylist()], pa.string())
+        return pa.array([float_text(value) for value in array.to_pylist()], pa.string())
 
 
-def _float_text(value: float | None) -> str | None:
+def float_text(value: float | None) -> str | None:
+    """Write one float, without a fraction where it has none.
+
+    Examples
+    --------
+    >>> float_text(7.0), float_text(7.5)
+    ('7', '7.5')
+    """
     if value is None:
         return None
     return str(int(value)) if value.is_integer() else repr(value)

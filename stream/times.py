@@ -83,8 +83,9 @@ def _from_integers(values: Any, unit: str) -> NDArray[np.int64]:
     if per_second <= 1_000:
         factor = 1_000 // per_second
         is_time = (times >= 0) & (times <= _MAX_MS // factor)
-        return np.where(is_time, times, NO_TIME) * np.where(is_time, factor, 1)
-    return np.where(times >= 0, times // (per_second // 1_000), NO_TIME)
+        return np.where(is_time, np.where(is_time, times, 0) * factor, NO_TIME)
+    times_ms: NDArray[np.int64] = times // (per_second // 1_000)
+    return np.where(times >= 0, times_ms, NO_TIME)
 
 
 def _from_floats(times: NDArray[np.float64], unit: str) -> NDArray[np.int64]:

@@ -21,7 +21,6 @@ from stream.predictions import Predictions, no_predictions
 from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS, ReorderBuffer, Watermarks, late_events
 from stream.sequences import SequenceOptions, SequenceState
 from stream.store import RunStore
-from tidegate.clock import Clock
 from tidegate.counts import BucketedCounts
 from tidegate.errors import EmptySourceError
 
@@ -58,11 +57,16 @@ class ClosedPane:
 
 @dataclass(frozen=True, slots=True)
 class BatchAccount:
-    """What one batch came to, for metrics and progress bars."""
+    """What one batch came to, for metrics and progress bars.
+
+    `figures` is what was added to the columns of the pane statistics, int64[7] (`stream.sequence_kernel`);
+    `watermark_ms` is None before the first event and after the end.
+    """
 
     n_records: int
     outcomes: dict[Outcome, int]
-    watermark_ms: int
+    watermark_ms: int | None
+    figures: NDArray[np.int64]
 
 
 OnPane = Callable[[ClosedPane], Predictions]
@@ -70,18 +74,22 @@ OnBatch = Callable[[BatchAccount], None]
 
 
 class StreamWorker:
-    """Reads a source into a store, pane by pane. One worker owns one run."""
+    """Reads a source into a store, pane by pane. One worker owns one run.
+
+    Parameters
+    ----------
+    known_clusters : the catalogue, where one is given: it fixes the ids
+    """
 
     def __init__(
         self,
         source: Source,
         store: RunStore,
         options: WorkerOptions,
-        clock: Clock,
         *,
         known_clusters: Iterable[str] = (),
     ) -> None:
-        self._source, self._store, self._options, self._clock = source, store, options, clock
+        self._source, self._store, self._options = source, store, options
         self.catalogue = Catalogue(store.cluster_names() or list(known_clusters))
         self.sequences = SequenceState(options.sequences)
         self._marks = Watermarks(source.partitions, options.lateness_ms)
@@ -110,6 +118,11 @@ class StreamWorker:
     def issues(self) -> tuple[StoredIssue, ...]:
         """The first few records of the run that were set aside."""
         return tuple(self._issues)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the source's last pane is closed."""
+        return self._has_ended
 
     @property
     def first_pane(self) -> int | None:
@@ -148,8 +161,10 @@ class StreamWorker:
         self._predictions = predictions
         try:
             for batch in self._source.batches(dict(self._offsets)):
-                on_batch(self._admit(batch))
+                before = self._totals()
+                outcomes = self._admit(batch)
                 self._release(on_pane)
+                on_batch(self._account(batch, outcomes, before))
                 if self._n_uncommitted >= self._options.checkpoint_records:
                     self._commit()
                 if should_stop():
@@ -160,7 +175,15 @@ class StreamWorker:
             raise EmptySourceError("no record at all", "Check --source", place=self._source.identity)
         return self._has_ended
 
-    def _admit(self, batch: EventBatch) -> BatchAccount:
+    def _totals(self) -> NDArray[np.int64]:
+        totals: NDArray[np.int64] = self.sequences.stats.values.sum(axis=0)
+        return totals
+
+    def _account(self, batch: EventBatch, outcomes: dict[Outcome, int], before: NDArray[np.int64]) -> BatchAccount:
+        watermark_ms = self._marks.stream_ms if abs(self._marks.stream_ms) < END_OF_TIME_MS else None
+        return BatchAccount(batch.n_records, outcomes, watermark_ms, self._totals() - before)
+
+    def _admit(self, batch: EventBatch) -> dict[Outcome, int]:
         """Set late events aside, put the others into the buffer, advance the watermark."""
         latest_ms = self._marks.latest_ms[batch.partition]
         is_late = late_events(batch.times_ms, latest_ms, self._options.lateness_ms)
@@ -181,7 +204,7 @@ class StreamWorker:
             (self._marks.idle if self._options.follows else self._marks.finish)(batch.partition)
         self._source.pause_ahead_of(self._pause_limit_ms())
         self._n_uncommitted += batch.n_records
-        return BatchAccount(batch.n_records, dict(outcomes), self._marks.stream_ms)
+        return dict(outcomes)
 
     def _pause_limit_ms(self) -> int | None:
         """Event time beyond which a partition waits for the others, so that the buffer stays about a pane long."""

@@ -96,6 +96,11 @@ class BucketedCounts:
         """Number of transitions."""
         return int(self.counts.sum())
 
+    def of_buckets(self, parity: int) -> BucketedCounts:
+        """Keep the users of every other bucket (0: the even ones, 1: the odd ones), to hold one half out."""
+        chosen = bucket_of_key(self.keys) % 2 == parity
+        return BucketedCounts(self.keys[chosen], self.counts[chosen])
+
     def without_buckets(self) -> SuccessorCounts:
         """Sum the user buckets away."""
         if not self.keys.size:
@@ -155,3 +160,7 @@ class SuccessorCounts:
     def total(self) -> int:
         """Number of transitions."""
         return int(self.counts.sum())
+
+    def successor_totals(self, n_clusters: int) -> Int64s:
+        """Count how often each cluster was the successor: int64[n_clusters]."""
+        return np.bincount(self.successors, self.counts, n_clusters).astype(np.int64)

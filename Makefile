@@ -1,0 +1,36 @@
+# Everything a developer or a first-time user runs. `make` alone lists the targets.
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.stamp ## build .venv and fetch what the tests need
+
+$(VENV)/.stamp: requirements/bootstrap.txt requirements/dev.txt pyproject.toml scripts/setup scripts/fetch-kafka scripts/fetch-promtool
+	scripts/setup $(VENV)
+	@touch $@
+
+demo: setup ## a synthetic world: fine-tune, stream, drift, refreshes; three policies side by side
+	$(BIN)/tidegate demo
+
+test: setup lint ## linters and all tests; ends with the real components that were exercised
+	$(BIN)/pytest
+
+lint: setup ## ruff, mypy, layers
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports > .import-report 2>&1 || { cat .import-report; exit 1; }
+
+bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
+	$(BIN)/python -m bench.counts
+	$(BIN)/python -m bench.runs
+
+lock: setup ## resolve requirements/*.in anew
+	scripts/lock
+
+clean: ## remove what setup, demo and tests made
+	rm -rf $(VENV) .tools .tidegate demo .import-report bench/out .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,307 @@
+"""Serving the current table in process: memory-mapped, swapped while it is read, never half of two versions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import numpy as np
+
+from refresh.table import TransitionTable
+from refresh.table_rows import LEVEL_BACKOFF, LEVEL_NONE, LEVEL_PAIR, Float32s, Int8s, Int32s, Int64s, rank_answers
+from refresh.table_store import TableStore
+from tidegate.clock import Clock, SystemClock
+from tidegate.counts import pack_pairs
+from tidegate.errors import RequestError, TidegateError
+from tidegate.jit import kernel
+
+_LOG = logging.getLogger(__name__)
+DENSE_CELLS = 16_000_000  # 4,000 clusters, 64 MB; beyond it a pair is found by binary search
+LEVELS = {LEVEL_NONE: "none", LEVEL_BACKOFF: "backoff", LEVEL_PAIR: "pair"}
+_POINTER_UNREAD = (-1, -1, -1)
+
+
+class LookupAnswer(NamedTuple):
+    """What one pair is answered: clusters best first, their probabilities, and the level they come from."""
+
+    version: int
+    clusters: tuple[int, ...]
+    probabilities: tuple[float, ...]
+    level: str
+    """``pair``, ``backoff`` or ``none``; one answer never mixes levels."""
+
+
+class BatchAnswer(NamedTuple):
+    """What many pairs are answered.
+
+    ``clusters`` is int32[n] (-1 = none), ``probabilities`` float32[n] and ``levels`` int8[n] (keys of `LEVELS`);
+    from `ServedTable.many_ranked` the first two are ``[n, k]``.
+    """
+
+    version: int
+    clusters: Int32s
+    probabilities: Float32s
+    levels: Int8s
+
+
+@kernel
+def find_rows_dense(c1: Int32s, c2: Int32s, index: Int32s, n_clusters: int, rows: Int64s) -> None:
+    """Row of each pair by a dense index. `O(n)`, allocates nothing.
+
+    Parameters
+    ----------
+    c1, c2 : int32[n]
+    index : int32[C * C]        row of pair ``c1 * C + c2``, -1 = none
+    rows : int64[n]             receives the rows, -1 = none or not in the catalogue
+    """
+    for i in range(c1.shape[0]):
+        is_known = 0 <= c1[i] < n_clusters and 0 <= c2[i] < n_clusters
+        rows[i] = index[np.int64(c1[i]) * n_clusters + c2[i]] if is_known else -1
+
+
+class ServedTable:
+    """One version, ready to be asked: an immutable snapshot, safe to share between threads.
+
+    Parameters
+    ----------
+    version : int
+        0 where no version serves yet.
+    table : TransitionTable
+    dense_cells : int
+        Largest ``C * C`` for which pairs are found by a dense index.
+    """
+
+    def __init__(self, version: int, table: TransitionTable, dense_cells: int = DENSE_CELLS) -> None:
+        self.version = version
+        self.table = table
+        self.cluster_names = table.cluster_names
+        self.n_clusters = len(table.cluster_names)
+        self.id_of_name = {name: cluster for cluster, name in enumerate(table.cluster_names)}
+        self._dense: Int32s | None = None
+        if self.n_clusters**2 <= dense_cells:
+            self._dense = np.full(self.n_clusters**2, -1, dtype=np.int32)
+            self._dense[(table.pairs >> 16) * self.n_clusters + (table.pairs & 0xFFFF)] = np.arange(table.n_rows)
+
+    def one(self, c1: int, c2: int, n: int = 1, exclude: Collection[int] = ()) -> LookupAnswer:
+        """Answer one pair. `O(top_n)` with the dense index.
+
+        Parameters
+        ----------
+        c1, c2 : int
+            May be clusters that this version does not know (a catalogue grows): no answer for a new `c2`, the
+            backoff of `c2` for a new `c1`.
+        n : int
+            Answers wanted; fewer come where the row has fewer.
+        exclude : Collection[int]
+            Clusters to pass over, such as those the user has just seen.
+        """
+        table = self.table
+        if not 0 <= c2 < self.n_clusters:
+            return LookupAnswer(self.version, (), (), "none")
+        row = self._row(c1, c2) if 0 <= c1 < self.n_clusters else -1
+        if row >= 0:
+            ranked, weights = table.clusters[row].tolist(), table.probabilities[row].tolist()
+            if n == 1 and ranked[0] >= 0 and not exclude:
+                return LookupAnswer(self.version, (ranked[0],), (weights[0],), "pair")
+            answer = self._taken(ranked, weights, (c1, c2), n, exclude, "pair")
+            if answer is not None:
+                return answer
+        ranked, weights = table.backoff_clusters[c2].tolist(), table.backoff_probabilities[c2].tolist()
+        answer = self._taken(ranked, weights, (c1, c2), n, exclude, "backoff")
+        return answer or LookupAnswer(self.version, (), (), "none")
+
+    def _row(self, c1: int, c2: int) -> int:
+        if self._dense is not None:
+            return int(self._dense[c1 * self.n_clusters + c2])
+        pairs, key = self.table.pairs, int(c1) << 16 | int(c2)
+        at = int(pairs.searchsorted(key))
+        return at if at < pairs.shape[0] and pairs[at] == key else -1
+
+    def _taken(
+        self,
+        ranked: list[int],
+        weights: list[float],
+        context: tuple[int, int],
+        n: int,
+        exclude: Collection[int],
+        level: str,
+    ) -> LookupAnswer | None:
+        taken = [
+            (cluster, weight)
+            for cluster, weight in zip(ranked, weights, strict=True)
+            if cluster >= 0 and cluster not in context and cluster not in exclude
+        ][:n]
+        if not taken:
+            return None
+        clusters, probabilities = zip(*taken, strict=True)
+        return LookupAnswer(self.version, clusters, probabilities, level)
+
+    def many_ranked(self, c1: Int32s, c2: Int32s, n: int) -> BatchAnswer:
+        """Answer many pairs with up to `n` clusters each, as `one` does. `O(pairs)` with the dense index."""
+        c1, c2 = np.ascontiguousarray(c1, dtype=np.int32), np.ascontiguousarray(c2, dtype=np.int32)
+        clusters = np.full((c1.shape[0], n), -1, dtype=np.int32)
+        probabilities = np.zeros((c1.shape[0], n), dtype=np.float32)
+        levels = np.empty(c1.shape[0], dtype=np.int8)
+        rank_answers(c1, c2, self._rows(c1, c2), *self.table.levels(), clusters, probabilities, levels)
+        return BatchAnswer(self.version, clusters, probabilities, levels)
+
+    def many(self, c1: Int32s, c2: Int32s) -> BatchAnswer:
+        """Answer many pairs with the best cluster each: arrays of shape ``[n]``."""
+        answer = self.many_ranked(c1, c2, 1)
+        return answer._replace(clusters=answer.clusters[:, 0], probabilities=answer.probabilities[:, 0])
+
+    def _rows(self, c1: Int32s, c2: Int32s) -> Int64s:
+        if self._dense is not None:
+            rows = np.empty(c1.shape[0], dtype=np.int64)
+            find_rows_dense(c1, c2, self._dense, self.n_clusters, rows)
+            return rows
+        is_known = (c1 >= 0) & (c1 < self.n_clusters) & (c2 >= 0) & (c2 < self.n_clusters)
+        return np.where(is_known, self.table.rows_of(pack_pairs(c1.astype(np.int64), c2.astype(np.int64))), -1)
+
+    def id_of(self, cluster: int | str, place: str) -> int:
+        """Id of a cluster named by its name or id.
+
+        Raises
+        ------
+        RequestError
+            If this version's catalogue does not have it; `place` says which input named it.
+        """
+        found = self.id_of_name.get(cluster) if isinstance(cluster, str) else cluster
+        if found is None or not 0 <= found < self.n_clusters:
+            raise RequestError(
+                f"{cluster!r} is no cluster of table version {self.version}",
+                f"Name one of its {self.n_clusters} clusters, or an id from 0 to {self.n_clusters - 1}",
+                place=place,
+            )
+        return found
+
+    def one_named(self, name1: str, name2: str, n: int = 1, exclude: Collection[str] = ()) -> tuple[str, ...]:
+        """Answer a pair of names with names, best first.
+
+        Raises
+        ------
+        RequestError
+            If a name is not in this version's catalogue.
+        """
+        ids = {self.id_of(name, "exclude") for name in exclude}
+        answer = self.one(self.id_of(name1, "c1"), self.id_of(name2, "c2"), n, ids)
+        return tuple(self.cluster_names[cluster] for cluster in answer.clusters)
+
+
+class Lookup:
+    """The current version, followed as it moves.
+
+    A new version is verified before it serves. One that is corrupt is logged and counted once, and the version
+    before it goes on serving.
+
+    Parameters
+    ----------
+    store : TableStore
+    check_every_ms : int
+        The pointer is looked at no more often than this (one `stat`); the call that finds it moved loads the version.
+    clock : Clock, optional
+    on_swap : (int) -> None, optional
+        Told each version that begins to serve.
+    on_rejected : (TidegateError) -> None, optional
+        Told each version that could not.
+    dense_cells : int
+        See `ServedTable`.
+
+    Attributes
+    ----------
+    n_rejected : int
+        Versions that were found corrupt.
+    rejected : TidegateError or None
+        Why the version that the pointer names does not serve, if it does not.
+    """
+
+    def __init__(
+        self,
+        store: TableStore,
+        check_every_ms: int = 1_000,
+        clock: Clock | None = None,
+        *,
+        on_swap: Callable[[int], None] | None = None,
+        on_rejected: Callable[[TidegateError], None] | None = None,
+        dense_cells: int = DENSE_CELLS,
+    ) -> None:
+        self._store = store
+        self._monotonic_seconds = (clock or SystemClock()).monotonic_seconds
+        self.check_every_ms = check_every_ms
+        self._on_swap, self._on_rejected = on_swap, on_rejected
+        self._dense_cells = dense_cells
+        self._served = ServedTable(0, TransitionTable.empty(()))
+        self._seen = _POINTER_UNREAD
+        self._swapping = threading.Lock()
+        self._due_seconds = 0.0
+        self.n_rejected = 0
+        self.rejected: TidegateError | None = None
+        self.poll()
+
+    @property
+    def version(self) -> int:
+        """Version that serves now, 0 before the first."""
+        return self._served.version
+
+    def snapshot(self) -> ServedTable:
+        """Version to ask; hold it where several answers must agree. Looks at the pointer when that is due."""
+        if self._monotonic_seconds() >= self._due_seconds:
+            self.poll()
+        return self._served
+
+    def one(self, c1: int, c2: int, n: int = 1, exclude: Collection[int] = ()) -> LookupAnswer:
+        """Answer one pair: see `ServedTable.one`."""
+        return self.snapshot().one(c1, c2, n, exclude)
+
+    def many(self, c1: Int32s, c2: Int32s) -> BatchAnswer:
+        """Answer many pairs with the best cluster each: see `ServedTable.many`."""
+        return self.snapshot().many(c1, c2)
+
+    def one_named(self, name1: str, name2: str, n: int = 1, exclude: Collection[str] = ()) -> tuple[str, ...]:
+        """Answer a pair of names with names: see `ServedTable.one_named`."""
+        return self.snapshot().one_named(name1, name2, n, exclude)
+
+    def poll(self) -> bool:
+        """Look at the pointer now, and swap if it has moved; returns whether another version serves now.
+
+        Of several threads one looks; the others go on with the version they have.
+        """
+        if not self._swapping.acquire(blocking=False):
+            return False
+        try:
+            self._due_seconds = self._monotonic_seconds() + self.check_every_ms / 1_000
+            seen = self._pointer_state()
+            if seen == self._seen:
+                return False
+            self._seen = seen
+            return self._swap()
+        finally:
+            self._swapping.release()
+
+    def _pointer_state(self) -> tuple[int, int, int]:
+        try:
+            found = self._store.pointer.stat()
+        except FileNotFoundError:
+            return _POINTER_UNREAD
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+    def _swap(self) -> bool:
+        try:
+            version = self._store.current()
+            is_new = version is not None and version != self.version
+            if version is not None and is_new:
+                self._served = ServedTable(version, self._store.load(version), self._dense_cells)
+                _LOG.info("table version %d serves", version)
+                if self._on_swap is not None:
+                    self._on_swap(version)
+            self.rejected = None
+        except TidegateError as error:
+            self.n_rejected += 1
+            self.rejected = error
+            _LOG.error("table version %d goes on serving: %s", self.version, error)
+            if self._on_rejected is not None:
+                self._on_rejected(error)
+            return False
+        return is_new

@@ -1,0 +1,1 @@
+"""How far one window of transitions has drifted from the one before it."""

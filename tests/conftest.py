@@ -1,0 +1,64 @@
+"""Real components for tests, and the list of them that ends every run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import KafkaBroker
+from tests.components import (
+    COMPONENTS,
+    KAFKA,
+    PROMTOOL,
+    REAL_LOGS,
+    Account,
+    component_named,
+    require,
+)
+
+ACCOUNT = pytest.StashKey[Account]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Open the run's account."""
+    config.stash[ACCOUNT] = Account()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a test whose component is missing, before any of its fixtures starts."""
+    fixtures = getattr(item, "fixturenames", ())
+    asked = {component.name for component in COMPONENTS if component.fixture in fixtures}
+    asked |= {str(mark.args[0]) for mark in item.iter_markers("real")}
+    for name in sorted(asked):
+        require(component_named(name), item.config.stash[ACCOUNT])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """List what was real in this run, where any test asked for something real."""
+    account = config.stash[ACCOUNT]
+    if account.exercised or account.missed:
+        terminalreporter.section("real components")
+        for line in account.lines():
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """One real broker for the whole run, started when the first test asks for it. Name topics after your test."""
+    with KafkaBroker(KAFKA.find(), tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """The promtool binary."""
+    return PROMTOOL.find()
+
+
+@pytest.fixture(scope="session")
+def real_logs() -> Path:
+    """Folder of real event logs."""
+    return REAL_LOGS.find()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.components import (
+    COMPONENTS,
+    KAFKA,
+    PROMTOOL,
+    REAL_LOGS,
+    Account,
+    Component,
+    ComponentMissingError,
+    component_named,
+    find_kafka,
+    find_promtool,
+    find_real_logs,
+    require,
+)
+
+
+def absent() -> Path:
+    raise ComponentMissingError("run scripts/fetch-it")
+
+
+ABSENT = Component("thing", "thing", absent)
+PRESENT = Component("other", "other", lambda: Path("/there"))
+
+
+def test_a_missing_component_skips_the_test_with_what_would_bring_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    account = Account()
+    with pytest.raises(pytest.skip.Exception, match="thing: run scripts/fetch-it"):
+        require(ABSENT, account)
+    assert account.lines()[0] == "missing    thing (1 test): run scripts/fetch-it"
+
+
+def test_a_missing_component_fails_the_test_under_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="CI must have thing: run scripts/fetch-it"):
+        require(ABSENT, Account())
+
+
+def test_a_component_that_is_there_is_counted_by_test() -> None:
+    account = Account()
+    assert require(PRESENT, account) == require(PRESENT, account) == Path("/there")
+    assert account.lines()[0] == "exercised  other (2 tests)"
+
+
+def test_components_that_no_test_asked_for_are_named() -> None:
+    assert Account().lines() == [f"not asked  {component.name}" for component in COMPONENTS]
+
+
+def test_kafka_without_java_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ComponentMissingError, match="no java on PATH"):
+        find_kafka()
+
+
+def test_kafka_that_was_not_fetched_names_the_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tests.components.KAFKA_LIBS", tmp_path / "libs")
+    monkeypatch.setattr("shutil.which", lambda _: "/bin/java")
+    with pytest.raises(ComponentMissingError, match="fetch-kafka"):
+        find_kafka()
+
+
+def test_promtool_on_path_goes_before_the_unpacked_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tests.components.TOOLS", tmp_path)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(ComponentMissingError, match="fetch-promtool"):
+        find_promtool()
+    unpacked = tmp_path / "prometheus" / "usr" / "bin" / "promtool"
+    unpacked.parent.mkdir(parents=True)
+    unpacked.touch()
+    assert find_promtool() == unpacked
+    monkeypatch.setattr("shutil.which", lambda _: "/bin/promtool")
+    assert find_promtool() == Path("/bin/promtool")
+
+
+def test_real_logs_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("TIDEGATE_DATA", raising=False)
+    with pytest.raises(ComponentMissingError, match="TIDEGATE_DATA is not set"):
+        find_real_logs()
+    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(ComponentMissingError, match="which is no folder"):
+        find_real_logs()
+    monkeypatch.setenv("TIDEGATE_DATA", str(tmp_path))
+    assert find_real_logs() == tmp_path
+
+
+@pytest.mark.parametrize("component", [KAFKA, PROMTOOL, REAL_LOGS])
+def test_components_are_found_by_their_name(component: Component) -> None:
+    assert component_named(component.name) is component

@@ -1,0 +1,256 @@
+"""What is exported: told by contracts, lint-clean, and nothing where nothing is known."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY, CollectorRegistry
+
+from monitoring.exposition import metrics_asgi, render
+from monitoring.metrics import Metrics
+from tidegate.clock import ManualClock
+from tidegate.contracts import (
+    Decision,
+    DriftReport,
+    FineTuneFlag,
+    FineTuneReason,
+    PairDrift,
+    RefreshOrder,
+    RefreshResult,
+    Trigger,
+)
+
+PAIR = PairDrift(c1=0, c2=1, n_window=40, n_reference=30, jaccard=0.2, null=0.4, drift=0.5, p_value=0.001, flagged=True)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(now_ms=100_000)
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry, clock: ManualClock) -> Metrics:
+    return Metrics(registry, clock)
+
+
+def report(**changes: Any) -> DriftReport:
+    fields: dict[str, Any] = {
+        "run_id": "r",
+        "window_start_ms": 0,
+        "window_end_ms": 10,
+        "pane_ms": 5,
+        "min_support": 20,
+        "transitions": 70,
+        "pairs": 4,
+        "flagged_pairs": 1,
+        "jaccard_mean": 0.3,
+        "jaccard_variance": 0.01,
+        "null_mean": 0.45,
+        "drift_mean": 0.25,
+        "drift_traffic_mean": 0.2,
+        "table_z": 4.0,
+        "alarmed": True,
+        "flagged": (PAIR,),
+        "hit_rate_next": 0.12,
+        "hit_rate_sequence": 0.2,
+        "coverage": 0.9,
+    }
+    return DriftReport(**fields | changes)
+
+
+def result(**changes: Any) -> RefreshResult:
+    fields: dict[str, Any] = {
+        "order_id": "o",
+        "window_end_ms": 10,
+        "trigger": Trigger.POLICY,
+        "outcome": "completed",
+        "table_version": 3,
+        "llm_calls": 7,
+        "reused": 2,
+        "rows_changed": 5,
+        "rows_invalid": 1,
+        "rows_retired": 4,
+        "duration_seconds": 2.0,
+    }
+    return RefreshResult(**fields | changes)
+
+
+def decision(order: RefreshOrder | None = None, flag: FineTuneFlag | None = None) -> Decision:
+    return Decision(
+        run_id="r", window_end_ms=10, policy="adaptive", inputs={}, order=order, flag=flag, explanation="because"
+    )
+
+
+def tell_everything(metrics: Metrics) -> None:
+    metrics.observe_batch({"counted": 90, "malformed": 2}, transitions=70, sequences=9)
+    metrics.observe_watermark(98_000)
+    metrics.observe_report(report())
+    metrics.observe_scores(70, next_hits=8, sequence_hits=14)
+    order = RefreshOrder(order_id="o", window_end_ms=10, trigger=Trigger.POLICY, rows=())
+    flag = FineTuneFlag(flag_id="f", window_end_ms=10, reason=FineTuneReason.AGE, numbers={"age_days": 31.0})
+    metrics.observe_decision(decision(order, flag))
+    metrics.observe_result(result())
+    metrics.observe_table(3, rows=20, backoff_rows=5, published_ms=99_000)
+    metrics.observe_rejected_version()
+    metrics.observe_model("embedded", "abc")
+
+
+EXPECTED = {
+    'tidegate_events_total{outcome="counted"}': 90,
+    'tidegate_events_total{outcome="malformed"}': 2,
+    "tidegate_transitions_total": 70,
+    "tidegate_sequences_total": 9,
+    "tidegate_watermark_timestamp_seconds": 98,
+    "tidegate_watermark_lag_seconds": 2,
+    "tidegate_windows_total": 1,
+    "tidegate_drift_mean": 0.25,
+    "tidegate_drift_traffic_mean": 0.2,
+    "tidegate_jaccard_mean": 0.3,
+    "tidegate_jaccard_variance": 0.01,
+    "tidegate_jaccard_null_mean": 0.45,
+    "tidegate_pairs_compared": 4,
+    "tidegate_pairs_flagged": 1,
+    "tidegate_drift_alarms_total": 1,
+    'tidegate_hit_rate{kind="next"}': 0.12,
+    'tidegate_hit_rate{kind="sequence"}': 0.2,
+    "tidegate_coverage": 0.9,
+    "tidegate_scored_transitions_total": 70,
+    'tidegate_hits_total{kind="next"}': 8,
+    'tidegate_hits_total{kind="sequence"}': 14,
+    'tidegate_decisions_total{action="refresh"}': 1,
+    'tidegate_decisions_total{action="fine_tune"}': 1,
+    'tidegate_decisions_total{action="nothing"}': 0,
+    'tidegate_fine_tune_flags_total{reason="weights_too_old"}': 1,
+    'tidegate_fine_tune_flags_total{reason="hit_rate_below_level"}': 0,
+    "tidegate_fine_tune_flagged": 1,
+    'tidegate_refreshes_total{outcome="completed",trigger="policy"}': 1,
+    'tidegate_refreshes_total{outcome="failed",trigger="policy"}': 0,
+    "tidegate_refresh_duration_seconds_sum": 2,
+    "tidegate_llm_calls_total": 7,
+    "tidegate_rows_changed_total": 5,
+    "tidegate_rows_reused_total": 2,
+    "tidegate_rows_invalid_total": 1,
+    "tidegate_rows_retired_total": 4,
+    "tidegate_table_version": 3,
+    'tidegate_table_rows{level="pair"}': 20,
+    'tidegate_table_rows{level="backoff"}': 5,
+    "tidegate_table_published_timestamp_seconds": 99,
+    "tidegate_table_age_seconds": 1,
+    "tidegate_table_versions_rejected_total": 1,
+    'tidegate_model_info{engine="embedded",fingerprint="abc"}': 1,
+}
+
+
+def samples(registry: CollectorRegistry) -> dict[str, float]:
+    lines = [line for line in render(registry).splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
+def test_what_is_told_is_exported(metrics: Metrics, registry: CollectorRegistry) -> None:
+    tell_everything(metrics)
+    found = samples(registry)
+    assert {name: found.get(name) for name in EXPECTED} == EXPECTED
+
+
+def test_every_metric_is_exported_under_the_prefix_with_help(metrics: Metrics, registry: CollectorRegistry) -> None:
+    tell_everything(metrics)
+    families = list(registry.collect())
+    assert all(family.name.startswith("tidegate_") and family.documentation.endswith(".") for family in families)
+    assert all(family.samples for family in families)
+    told = {name.split("{")[0] for name in EXPECTED}
+    assert all(told & {sample.name for sample in family.samples} for family in families), "a metric that no test tells"
+
+
+@pytest.mark.parametrize("is_told", [False, True])
+def test_promtool_finds_nothing_to_complain_about(
+    metrics: Metrics, registry: CollectorRegistry, promtool: Path, is_told: bool
+) -> None:
+    if is_told:
+        tell_everything(metrics)
+    found = subprocess.run(
+        [promtool, "check", "metrics"], input=render(registry), capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stdout + found.stderr) == (0, "")
+
+
+def test_gauges_show_nothing_while_nothing_is_known(metrics: Metrics, registry: CollectorRegistry) -> None:
+    names = {name.split("{")[0] for name in samples(registry)}
+    assert not names & {
+        "tidegate_drift_mean",
+        "tidegate_hit_rate",
+        "tidegate_table_version",
+        "tidegate_table_age_seconds",
+    }
+    metrics.observe_report(report())
+    metrics.observe_report(report(hit_rate_next=None, drift_mean=None, jaccard_mean=float("nan"), alarmed=False))
+    found = samples(registry)
+    assert 'tidegate_hit_rate{kind="next"}' not in found
+    assert not {"tidegate_drift_mean", "tidegate_jaccard_mean"} & set(found)
+    assert (found['tidegate_hit_rate{kind="sequence"}'], found["tidegate_drift_alarms_total"]) == (0.2, 1)
+
+
+def test_ages_and_lags_grow_while_nothing_happens(
+    metrics: Metrics, registry: CollectorRegistry, clock: ManualClock
+) -> None:
+    tell_everything(metrics)
+    clock.advance_ms(60_000)
+    found = samples(registry)
+    assert (found["tidegate_table_age_seconds"], found["tidegate_watermark_lag_seconds"]) == (61, 62)
+
+
+def test_a_decision_for_nothing_is_counted_and_a_verdict_lowers_the_flag(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    tell_everything(metrics)
+    metrics.observe_decision(decision())
+    metrics.observe_fine_tune_verdict()
+    found = samples(registry)
+    assert (found['tidegate_decisions_total{action="nothing"}'], found["tidegate_fine_tune_flagged"]) == (1, 0)
+
+
+def test_an_unknown_outcome_gets_no_label_of_its_own(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.observe_result(result(outcome="disk full at 12:03"))
+    assert samples(registry)['tidegate_refreshes_total{outcome="other",trigger="policy"}'] == 1
+    assert "disk full" not in render(registry)
+
+
+def test_another_model_takes_the_place_of_the_one_before(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.observe_model("embedded", "abc")
+    metrics.observe_model("embedded", "def")
+    found = [name for name in samples(registry) if name.startswith("tidegate_model_info")]
+    assert found == ['tidegate_model_info{engine="embedded",fingerprint="def"}']
+
+
+def test_two_registries_do_not_share_and_the_global_one_stays_clean(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    other = CollectorRegistry()
+    Metrics(other)
+    metrics.observe_batch({"counted": 1})
+    assert other.get_sample_value("tidegate_events_total", {"outcome": "counted"}) is None
+    assert not [family for family in REGISTRY.collect() if family.name.startswith("tidegate")]
+
+
+def test_the_asgi_app_answers_with_the_registry(metrics: Metrics, registry: CollectorRegistry) -> None:
+    tell_everything(metrics)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/metrics", "query_string": b"", "headers": []}
+    asyncio.run(metrics_asgi(registry)(scope, receive, send))
+    assert sent[0]["status"] == 200
+    assert b"tidegate_table_version 3.0" in sent[1]["body"]

@@ -1,0 +1,207 @@
+"""The service over real HTTP on a free port."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from refresh.lookup import Lookup
+from refresh.service import MAX_BATCH_PAIRS, MAX_BODY_BYTES, RunningService, build_app, serve
+from refresh.table_store import TableStore
+from tests.tables import NAMES, publish, small_table
+from tidegate.errors import ConfigError, TableError
+
+
+async def fixed_metrics(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer as a metrics app would."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"up 1\n"})
+
+
+class Client:
+    """Talks JSON to a service."""
+
+    def __init__(self, service: RunningService) -> None:
+        self._service = service
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self._service.host, self._service.port, timeout=10)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def get(self, path: str) -> tuple[int, Any]:
+        status, body = self.ask("GET", path)
+        return status, json.loads(body)
+
+    def batch(self, request: object) -> tuple[int, Any]:
+        body = request if isinstance(request, bytes) else json.dumps(request).encode()
+        status, found = self.ask("POST", "/v1/next:batch", body)
+        return status, json.loads(found)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A service of the small table, with a sixth cluster whose name is a number."""
+    store = TableStore(tmp_path_factory.mktemp("service"))
+    publish(store, small_table(names=(*NAMES, "3")))
+    with serve(build_app(Lookup(store, check_every_ms=60_000), fixed_metrics)) as service:
+        yield Client(service)
+
+
+def test_one_pair_is_answered_by_names_or_ids(client: Client) -> None:
+    expected = {
+        "version": 1,
+        "c1": "jazz",
+        "c2": "rock",
+        "level": "pair",
+        "next": [{"id": 2, "name": "soul", "probability": 0.5}],
+    }
+    assert client.get("/v1/next?c1=jazz&c2=rock") == (200, expected)
+    assert client.get("/v1/next?c1=0&c2=1&n=1") == (200, expected)
+    status, found = client.get("/v1/next?c1=0&c2=1&n=5&exclude=soul")
+    assert (status, [answer["name"] for answer in found["next"]]) == (200, ["folk"])
+    assert client.get("/v1/next?c1=1&c2=0")[1]["level"] == "none"
+
+
+def test_a_name_that_is_a_number_goes_before_the_id(client: Client) -> None:
+    assert client.get("/v1/next?c1=3&c2=rock")[1]["c1"] == "3"
+    assert client.batch({"pairs": [[3, 1], ["3", "rock"]]})[1]["answers"][0]["level"] == "pair"
+
+
+def test_many_pairs_are_answered_in_their_order(client: Client) -> None:
+    status, found = client.batch({"pairs": [["jazz", "rock"], [4, 1], [1, 0]], "n": 2})
+    assert (status, found["version"]) == (200, 1)
+    levels = [(answer["level"], [found["id"] for found in answer["next"]]) for answer in found["answers"]]
+    assert levels == [("pair", [2, 3]), ("backoff", [2, 0]), ("none", [])]
+    assert client.batch({"pairs": []}) == (200, {"version": 1, "answers": []})
+
+
+@pytest.mark.parametrize(
+    ("query", "place", "error"),
+    [
+        ("c2=rock", "c1", "c1 is missing"),
+        ("c1=jazz&c2=polka", "c2", "'polka' is no cluster of table version 1"),
+        ("c1=jazz&c2=9", "c2", "9 is no cluster of table version 1"),
+        ("c1=jazz&c2=-1", "c2", "'-1' is no cluster of table version 1"),
+        ("c1=jazz&c2=rock&n=0", "n", "'0' is not a number from 1 to 9999"),
+        ("c1=jazz&c2=rock&n=many", "n", "'many' is not a number from 1 to 9999"),
+        ("c1=jazz&c2=rock&exclude=polka", "exclude", "'polka' is no cluster of table version 1"),
+        ("c1=jazz&c2=rock&top=3", "top", "there is no parameter 'top'"),
+    ],
+)
+def test_a_wrong_query_is_refused_with_what_and_where(client: Client, query: str, place: str, error: str) -> None:
+    status, found = client.get(f"/v1/next?{query}")
+    assert (status, found["place"], found["error"]) == (400, place, error)
+    assert found["mend"]
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "error"),
+    [
+        (b"{", "body", "the body cannot be read"),
+        (b"\xff", "body", "the body cannot be read"),
+        ({"pairs": [[0, 1, 2]]}, "body", "$.pairs[0]"),
+        ({"pairs": [[0, 1]], "n": 0}, "body", "$.n"),
+        ({"pairs": [[0, 1]], "top": 1}, "body", "unknown field `top`"),
+        ({"pairs": [[0, 1], [0, 77]]}, "pairs[1][1]", "77 is no cluster"),
+        ({"pairs": [["polka", 1]]}, "pairs[0][0]", "'polka' is no cluster"),
+        ({"pairs": [[0, 1]] * (MAX_BATCH_PAIRS + 1)}, "body", f"length <= {MAX_BATCH_PAIRS}"),
+        (b" " * (MAX_BODY_BYTES + 1), "body", "the body is larger than 1048576 bytes"),
+    ],
+)
+def test_a_wrong_batch_is_refused_with_what_and_where(client: Client, body: object, place: str, error: str) -> None:
+    status, found = client.batch(body)
+    assert (status, found["place"]) == (400, place)
+    assert error in found["error"]
+
+
+def test_unknown_paths_and_methods_are_refused_in_json(client: Client) -> None:
+    assert client.get("/v2/next")[0] == 404
+    status, found = client.ask("DELETE", "/v1/next")
+    assert status == 405
+    assert json.loads(found)["error"] == "DELETE /v1/next: Method Not Allowed"
+
+
+def test_health_readiness_and_metrics_answer_at_their_exact_paths(client: Client) -> None:
+    assert client.get("/healthz") == (200, {"status": "ok", "version": 1, "detail": ""})
+    assert client.get("/readyz") == (200, {"status": "ready", "version": 1, "detail": ""})
+    assert client.ask("GET", "/metrics") == (200, b"up 1\n")
+
+
+def test_before_the_first_table_the_service_lives_but_is_not_ready(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    lookup = Lookup(store, check_every_ms=60_000)
+    with serve(build_app(lookup)) as service:
+        client = Client(service)
+        assert client.get("/healthz")[0] == 200
+        assert client.get("/readyz") == (503, {"status": "no table", "version": 0, "detail": ""})
+        status, found = client.get("/v1/next?c1=jazz&c2=rock")
+        assert (status, found["error"]) == (503, "no table version serves yet")
+        assert client.ask("GET", "/metrics")[0] == 404
+        publish(store, small_table())
+        lookup.poll()
+        assert client.get("/readyz")[0] == 200
+
+
+def test_a_corrupt_new_version_leaves_the_service_ready_and_says_why(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    publish(store, small_table())
+    lookup = Lookup(store, check_every_ms=60_000)
+    publish(store, small_table({}), window_end_ms=2_000)
+    (tmp_path / "v00000002" / "pairs.npy").unlink()
+    lookup.poll()
+    with serve(build_app(lookup)) as service:
+        status, found = Client(service).get("/readyz")
+    assert (status, found["version"]) == (200, 1)
+    assert "pairs.npy: the file is missing" in found["detail"]
+
+
+def test_the_running_app_follows_the_pointer_by_itself(tmp_path: Path) -> None:
+    store = TableStore(tmp_path)
+    publish(store, small_table())
+    lookup = Lookup(store, check_every_ms=2)
+    with serve(build_app(lookup)) as service:
+        publish(store, small_table({}), window_end_ms=2_000)
+        client = Client(service)
+        while lookup.version != 2:  # asks nothing: only the app's own thread can move it
+            assert client.get("/healthz")[0] == 200
+    service.wait()
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"--port: 127\.0\.0\.1:{port} cannot be listened on"):
+            serve(build_app(Lookup(TableStore(tmp_path))), port=port)
+
+
+def test_an_app_that_cannot_start_is_reported() -> None:
+    @asynccontextmanager
+    async def broken(_: Starlette) -> AsyncIterator[None]:
+        raise RuntimeError("no")
+        yield
+
+    with pytest.raises(TableError, match="the service did not start"):
+        serve(Starlette(lifespan=broken))
+
+
+def test_stopping_twice_is_no_error_and_frees_the_port(tmp_path: Path) -> None:
+    service = serve(build_app(Lookup(TableStore(tmp_path))))
+    assert service.url == f"http://127.0.0.1:{service.port}"
+    service.stop()
+    service.stop()
+    with pytest.raises(ConnectionRefusedError):
+        Client(service).get("/healthz")

@@ -1,0 +1,83 @@
+"""Command-line flags made from the fields of `RunSettings`, so that a setting is described in one place."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import click
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from tidegate.config import RunSettings
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def settings_options(*left_out: str) -> Callable[[_F], _F]:
+    """Decorate a command with a flag for every setting but those `left_out`.
+
+    A flag that is not given comes as None: environment, file and default decide then.
+    """
+
+    def decorate(function: _F) -> _F:
+        for name, field in reversed(RunSettings.model_fields.items()):
+            if name not in left_out:
+                function = _option(name, field)(function)
+        return function
+
+    return decorate
+
+
+def _option(name: str, field: FieldInfo) -> Callable[[_F], _F]:
+    flag = f"--{name.replace('_', '-')}"
+    kind = _plain_type(field.annotation)
+    help_text = _help(field)
+    if kind is bool:
+        return click.option(flag, name, is_flag=True, default=None, help=help_text)
+    if name == "kafka":
+        return click.option(flag, name, multiple=True, metavar="KEY=VALUE", help=f"{help_text}; may be repeated")
+    return click.option(flag, name, type=_parameter_type(kind), default=None, help=help_text)
+
+
+def _plain_type(annotation: Any) -> Any:
+    """Type of a field without its ``| None``."""
+    if isinstance(annotation, types.UnionType):
+        return next(each for each in get_args(annotation) if each is not type(None))
+    return annotation
+
+
+def _parameter_type(kind: Any) -> Any:
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    return click.Path(path_type=Path) if kind is Path else kind
+
+
+def _help(field: FieldInfo) -> str:
+    text = field.description or ""
+    if field.default in (PydanticUndefined, None, False):
+        return text
+    return f"{text} [default: {field.default}]"
+
+
+def given_flags(values: dict[str, Any]) -> dict[str, Any]:
+    """Keep the flags that were given, with ``--kafka KEY=VALUE`` as a mapping.
+
+    Examples
+    --------
+    >>> given_flags({"pane": "1d", "gap": None, "kafka": ("sasl.mechanism=PLAIN",)})
+    {'pane': '1d', 'kafka': {'sasl.mechanism': 'PLAIN'}}
+    """
+    kept = {name: value for name, value in values.items() if value is not None and value != ()}
+    if "kafka" in kept:
+        kept["kafka"] = dict(_key_and_value(entry) for entry in kept["kafka"])
+    return kept
+
+
+def _key_and_value(entry: str) -> tuple[str, str]:
+    key, equals, value = entry.partition("=")
+    if not equals or not key:
+        raise click.BadParameter(f"{entry!r} is not KEY=VALUE", param_hint="--kafka")
+    return key, value

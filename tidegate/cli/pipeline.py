@@ -1,0 +1,283 @@
+"""One process, one pane after the other: measure → decide → refresh → publish → record.
+
+The stream worker calls `Pipeline.on_pane` when a pane is closed and committed. Everything here is deterministic
+in what the store holds, so a crash anywhere before the record is answered by doing the pane again:
+
+1. Measure the window against its reference (and against the window of the last fine-tune).
+2. On the first full window: train the model that the engine needs, if it has none.
+3. Let the policy plan; carry the plan out; publish the table if it changed (publishing twice is publishing once).
+4. Judge the weights; flag a fine-tune.
+5. Record report, decision, result and the serving version in the store. Only now the next pane is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+import numpy as np
+
+from refresh.engines import Engine
+from refresh.evidence import Evidence, Ranked
+from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, judge_weights
+from refresh.policy import Plan, Policy, View
+from refresh.prompts import PromptBuilder
+from refresh.refresher import Refresher
+from refresh.row_cache import RowCache
+from refresh.table import TransitionTable
+from refresh.table_store import TableStore
+from stream.drift.window import DriftOptions, measure_drift, to_report
+from stream.predictions import Predictions, hit_microbits, index_predictions, no_predictions
+from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, SCORED
+from stream.store import RunStore
+from stream.worker import ClosedPane, StreamWorker
+from tidegate.cli.records import PaneRecord, decode_record
+from tidegate.clock import Clock
+from tidegate.contracts import Decision, DriftReport, encode
+from tidegate.counts import BucketedCounts, unpack_pairs
+from tidegate.hashing import cluster_seeds
+
+
+@dataclass(frozen=True, slots=True)
+class Mind:
+    """An engine with how it is asked, and the weights' folder where it has some."""
+
+    engine: Engine
+    prompts: PromptBuilder
+    model: str | None = None
+
+
+class MindKeeper(Protocol):
+    """Opens engines; trains the model of one that has none yet."""
+
+    def open(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Mind:
+        """Give the engine for the catalogue `names`; `model` is what an earlier pane recorded."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineParts:
+    """What the pipeline is made of; `tidegate.cli.assembly` puts it together."""
+
+    store: RunStore
+    worker: StreamWorker
+    tables: TableStore
+    cache: RowCache
+    policy: Policy
+    minds: MindKeeper
+    drift: DriftOptions
+    flags: FlagOptions
+    clock: Clock
+    top_n: int
+
+
+class Pipeline:
+    """Answers closed panes. One pipeline a run."""
+
+    def __init__(self, parts: PipelineParts, on_record: Callable[[PaneRecord], None] = lambda _: None) -> None:
+        self._parts = parts
+        self._on_record = on_record
+        options = parts.worker.sequences.options
+        self._pane_ms, self._window_panes = options.pane_ms, options.window_panes
+        self._mind: Mind | None = None
+        self._microbits = np.zeros(1, np.int64)
+        records = [decode_record(body) for body in parts.store.records().values()]
+        self._last = records[-1] if records else None
+
+    def resume(self) -> Predictions:
+        """Answer the pane that a crash left unanswered, if any; returns what serves now."""
+        closed = self._parts.worker.unanswered_pane
+        if closed is not None and (self._last is None or self._last.pane < closed.pane):
+            return self.on_pane(closed)
+        return self._predictions(closed)
+
+    def on_pane(self, closed: ClosedPane) -> Predictions:
+        """Answer one closed pane; the module's docstring numbers the steps."""
+        n_panes = closed.pane - closed.first_pane + 1
+        record = PaneRecord(
+            pane=closed.pane,
+            window_end_ms=(closed.pane + 1) * self._pane_ms,
+            table_version=self._serving_version(),
+            model=self._last.model if self._last else None,
+            fine_tune=self._last.fine_tune if self._last else None,
+        )
+        if n_panes >= self._window_panes:
+            record = self._decide(closed, record)
+        self._parts.store.record_pane(closed.pane, encode(record))  # 5
+        self._last = record
+        self._on_record(record)
+        return self._predictions(closed)
+
+    def _decide(self, closed: ClosedPane, record: PaneRecord) -> PaneRecord:
+        window = self._window(closed.pane)
+        report = None
+        if closed.pane - 2 * self._window_panes + 1 >= closed.first_pane:  # 1
+            report = self._report(closed.pane, window, self._window(closed.pane - self._window_panes))
+        since = self._since_fine_tune(closed.pane, window, record.fine_tune)
+        record = msgspec.structs.replace(record, report=report, since_fine_tune=since)
+        if closed.is_last:  # nothing would be scored by a table that follows the last pane
+            return record
+        names = self._parts.worker.catalogue.names
+        record = self._with_mind(closed.pane, names, window, record)  # 2
+        record = self._refresh(closed, names, window, record)  # 3
+        return self._judge(closed.pane, record)  # 4
+
+    def _window(self, last_pane: int) -> BucketedCounts:
+        return self._parts.store.counts(last_pane - self._window_panes + 1, last_pane)
+
+    def _report(self, pane: int, window: BucketedCounts, reference: BucketedCounts) -> DriftReport:
+        seeds = cluster_seeds(self._parts.worker.catalogue.names)
+        stats = self._parts.worker.sequences.stats.of_pane(pane)
+        scored = int(stats[SCORED])
+        return to_report(
+            measure_drift(window, reference, seeds, self._parts.drift),
+            run_id=self._parts.store.run_id,
+            window_start_ms=(pane - self._window_panes + 1) * self._pane_ms,
+            window_end_ms=(pane + 1) * self._pane_ms,
+            pane_ms=self._pane_ms,
+            min_support=self._parts.drift.min_support,
+            transitions=window.total,
+            hit_rate_next=int(stats[HITS_NEXT]) / scored if scored else None,
+            hit_rate_sequence=int(stats[HITS_SEQUENCE]) / scored if scored else None,
+            coverage=int(stats[ANSWERED]) / scored if scored else None,
+        )
+
+    def _since_fine_tune(self, pane: int, window: BucketedCounts, state: FineTuneState | None) -> DriftReport | None:
+        """Compare with the window that the weights were tuned on, once the two no longer overlap."""
+        if state is None:
+            return None
+        tuned_pane = state.tuned_window_end_ms // self._pane_ms - 1
+        if pane - tuned_pane < self._window_panes:
+            return None
+        return self._report(pane, window, self._window(tuned_pane))
+
+    def _with_mind(self, pane: int, names: list[str], window: BucketedCounts, record: PaneRecord) -> PaneRecord:
+        is_first = record.table_version is None
+        self._mind = self._parts.minds.open(names, window, pane, record.model)
+        if not is_first or self._mind.model is None:
+            return record
+        tuned = FineTuneState(tuned_window_end_ms=record.window_end_ms)
+        return msgspec.structs.replace(record, model=self._mind.model, fine_tune=tuned)
+
+    def _refresh(self, closed: ClosedPane, names: list[str], window: BucketedCounts, record: PaneRecord) -> PaneRecord:
+        mind = self._mind
+        assert mind is not None
+        version, table = self._base_table(names, record)
+        view = View(
+            run_id=self._parts.store.run_id,
+            pane=closed.pane,
+            pane_ms=self._pane_ms,
+            panes_since_first_table=closed.pane - closed.first_pane + 1 - self._window_panes,
+            evidence=Evidence(window.without_buckets(), cluster_seeds(names)),
+            report=record.report,
+            table=None if version is None else table,
+        )
+        plan = _within_codebook(self._parts.policy.plan(view), mind.prompts.codebook.capacity)
+        decision = Decision(
+            run_id=view.run_id,
+            window_end_ms=record.window_end_ms,
+            policy=self._parts.policy.name,
+            inputs=plan.inputs,
+            order=plan.order,
+            flag=None,
+            explanation=plan.explanation,
+        )
+        record = msgspec.structs.replace(record, decision=decision)
+        if plan.order is None and plan.backoff is None:
+            return record
+        return self._execute(closed.pane, mind, plan, version, table, record)
+
+    def _execute(
+        self, pane: int, mind: Mind, plan: Plan, version: int | None, table: TransitionTable, record: PaneRecord
+    ) -> PaneRecord:
+        started = self._parts.clock.monotonic_seconds()
+        refresher = Refresher(mind.engine, mind.prompts, self._parts.cache, top_n=self._parts.top_n)
+        refreshed = refresher.execute(
+            plan, table, table_version=version or 0, pane=pane, window_end_ms=record.window_end_ms
+        )
+        result = refreshed.result
+        if version is None or refreshed.table.content_checksum() != table.content_checksum():
+            version = self._parts.tables.publish(
+                refreshed.table,
+                window_end_ms=record.window_end_ms,
+                trigger=result.trigger,
+                reasons=_reason_counts(plan),
+                engine_name=mind.engine.name,
+                engine_fingerprint=mind.engine.fingerprint,
+            )
+        elapsed = self._parts.clock.monotonic_seconds() - started
+        result = msgspec.structs.replace(result, table_version=version, duration_seconds=elapsed)
+        return msgspec.structs.replace(record, result=result, table_version=version)
+
+    def _judge(self, pane: int, record: PaneRecord) -> PaneRecord:
+        if record.fine_tune is None or record.decision is None:
+            return record
+        stats = self._parts.worker.sequences.stats.of_pane(pane)
+        evidence = PaneEvidence(
+            run_id=self._parts.store.run_id,
+            window_end_ms=record.window_end_ms,
+            since_fine_tune=record.since_fine_tune,
+            scored=int(stats[SCORED]),
+            hits=int(stats[HITS_NEXT]),
+        )
+        state, flag = judge_weights(record.fine_tune, evidence, self._parts.flags)
+        decision = msgspec.structs.replace(record.decision, flag=flag)
+        return msgspec.structs.replace(record, fine_tune=state, decision=decision)
+
+    def _serving_version(self) -> int | None:
+        """Tell what this run published last, or the older version that a person rolled back to since."""
+        mine = self._last.table_version if self._last else None
+        if mine is None:
+            return None
+        current = self._parts.tables.current()
+        return current if current is not None and current < mine else mine
+
+    def _base_table(self, names: list[str], record: PaneRecord) -> tuple[int | None, TransitionTable]:
+        if record.table_version is None:
+            return None, TransitionTable.empty(tuple(names), self._parts.top_n)
+        table = self._parts.tables.load(record.table_version)
+        return record.table_version, table.with_changes(cluster_names=tuple(names))
+
+    def _predictions(self, closed: ClosedPane | None) -> Predictions:
+        version = self._last.table_version if self._last else None
+        if version is None or closed is None:
+            return no_predictions()
+        if self._microbits.shape[0] == 1:
+            first_window = self._window(closed.first_pane + self._window_panes - 1).without_buckets()
+            n_clusters = int(first_window.successors.max(initial=-1)) + 1
+            self._microbits = hit_microbits(first_window.successor_totals(n_clusters))
+        table = self._parts.tables.load(version)
+        return index_predictions(table.pairs, table.clusters[:, 0], table.backoff_clusters, self._microbits)
+
+
+def _within_codebook(plan: Plan, capacity: int) -> Plan:
+    """Leave out rows that name a cluster for which the model has no code: their backoff serves them."""
+    c1, c2 = unpack_pairs(plan.pairs)
+    has_code = (c1 < capacity) & (c2 < capacity) & (plan.retrieved.clusters[:, 0] < capacity)
+    if has_code.all():
+        return plan
+    order = plan.order
+    if order is not None and order.rows:
+        kept_rows = tuple(row for row, kept in zip(order.rows, has_code, strict=True) if kept)
+        order = msgspec.structs.replace(order, rows=kept_rows)
+    return Plan(
+        order=order,
+        pairs=plan.pairs[has_code],
+        retrieved=Ranked(plan.retrieved.clusters[has_code], plan.retrieved.shares[has_code]),
+        backoff=plan.backoff,
+        replaces_rows=plan.replaces_rows,
+        inputs={**plan.inputs, "rows_beyond_codebook": int((~has_code).sum())},
+        explanation=plan.explanation,
+    )
+
+
+def _reason_counts(plan: Plan) -> dict[str, int]:
+    if plan.order is None:
+        return {}
+    if plan.order.all_rows:
+        return {str(plan.order.trigger): int(plan.pairs.shape[0])}
+    reasons = [str(row.reason) for row in plan.order.rows]
+    counts = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
+    return counts | ({"retired": len(plan.order.retired)} if plan.order.retired else {})

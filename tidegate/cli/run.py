@@ -1,0 +1,199 @@
+"""``tidegate run``: source → counts → drift → decision → refresh → table, in one process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from monitoring.report import write_report
+from monitoring.terminal import print_run
+from prometheus_client import CollectorRegistry
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from monitoring.exposition import metrics_asgi
+from monitoring.metrics import Metrics
+from refresh.lookup import Lookup
+from refresh.service import build_app, serve
+from stream.sequence_kernel import HITS_NEXT, HITS_SEQUENCE, SCORED, SEQUENCES, TRANSITIONS
+from stream.worker import BatchAccount
+from tidegate.cli.assembly import Assembly, assemble
+from tidegate.cli.options import given_flags, settings_options
+from tidegate.cli.pipeline import Pipeline
+from tidegate.cli.records import PaneRecord
+from tidegate.cli.summary import summarise
+from tidegate.clock import SystemClock
+from tidegate.config import RunSettings, load_settings
+from tidegate.errors import SourceError
+from tidegate.files import write_atomically
+
+
+@click.command("run")
+@settings_options()
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file with the same keys.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the run's figures here.")
+@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a report with plots here.")
+def run_command(config: Path | None, json_path: Path | None, html_path: Path | None, **flags: Any) -> None:
+    """Read watch events, keep the transition table fresh where drift makes it worth it, and report.
+
+    A finite source ends the run; an interrupted run goes on where it was when the same command is given again.
+    """
+    settings = load_settings(given_flags(flags), config)
+    console = Console(stderr=True)
+    with _stop_signal() as stop:
+        run(
+            settings,
+            console,
+            stop,
+            json_path=json_path,
+            html_path=html_path,
+            on_summary=lambda s: print_run(Console(), s),
+        )
+
+
+def run(
+    settings: RunSettings,
+    console: Console,
+    stop: threading.Event,
+    *,
+    json_path: Path | None = None,
+    html_path: Path | None = None,
+    on_summary: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run until the source ends or `stop` is set; returns the summary.
+
+    Raises
+    ------
+    TidegateError
+        Whatever stopped the run; what was read before is committed, and the files are written all the same where
+        it was the source that failed.
+    """
+    metrics = Metrics(CollectorRegistry(), SystemClock())
+    with ExitStack() as stack:
+        assembly = stack.enter_context(assemble(settings, SystemClock()))
+        progress = stack.enter_context(_progress(console))
+        watcher = _Watcher(assembly, metrics, progress)
+        pipeline = Pipeline(assembly.parts, watcher.on_record)
+        if settings.serve:
+            app = build_app(Lookup(assembly.parts.tables), metrics_asgi(metrics.registry))
+            service = stack.enter_context(serve(app, settings.host, settings.port))
+            console.print(f"serving {service.url}/v1/next and {service.url}/metrics")
+        failure: SourceError | None = None
+        try:
+            assembly.parts.worker.run(
+                pipeline.on_pane, pipeline.resume(), on_batch=watcher.on_batch, should_stop=stop.is_set
+            )
+        except SourceError as error:
+            failure = error
+        summary = summarise(assembly.parts.store, assembly.parts.worker, watcher.records, **_about(settings, assembly))
+        _write(summary, json_path, html_path)
+        if failure is not None:
+            raise failure
+        if summary["is_finished"]:
+            assembly.parts.store.finish()
+        progress.stop()
+        on_summary(summary)
+        if settings.serve and not stop.is_set():
+            console.print("The source has ended; the table is served until Ctrl-C.")
+            stop.wait()
+    return summary
+
+
+def _about(settings: RunSettings, assembly: Assembly) -> dict[str, Any]:
+    return {
+        "source": assembly.source.identity,
+        "policy": settings.policy,
+        "engine": settings.engine,
+        "pane": settings.pane,
+        "window": settings.window,
+        "gap": settings.gap,
+        "seed": settings.seed,
+        "is_finished": assembly.parts.worker.has_ended,
+    }
+
+
+def _write(summary: dict[str, Any], json_path: Path | None, html_path: Path | None) -> None:
+    if json_path is not None:
+        write_atomically(json_path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    if html_path is not None:
+        write_report(html_path, f"Tidegate: {Path(summary['source']).name}", {summary["policy"]: summary})
+
+
+class _Watcher:
+    """Passes what happens on to metrics and the progress bar, and keeps the records for the summary."""
+
+    def __init__(self, assembly: Assembly, metrics: Metrics, progress: Progress) -> None:
+        self._assembly, self._metrics, self._progress = assembly, metrics, progress
+        self._task = progress.add_task("starting", total=assembly.source.n_records_expected)
+        self._n_resumed = sum(assembly.parts.worker.outcomes.values())
+        progress.update(self._task, completed=self._n_resumed)
+        self.records = list(assembly.records)
+
+    def on_batch(self, batch: BatchAccount) -> None:
+        """Count a batch."""
+        outcomes = {str(outcome): n for outcome, n in batch.outcomes.items()}
+        n = batch.figures.tolist()
+        self._metrics.observe_batch(outcomes, transitions=n[TRANSITIONS], sequences=n[SEQUENCES])
+        self._metrics.observe_scores(n[SCORED], next_hits=n[HITS_NEXT], sequence_hits=n[HITS_SEQUENCE])
+        if batch.watermark_ms is not None:
+            self._metrics.observe_watermark(batch.watermark_ms)
+        self._progress.update(self._task, advance=batch.n_records)
+
+    def on_record(self, record: PaneRecord) -> None:
+        """Show and keep what was decided at a pane's end."""
+        self.records.append(record)
+        if record.report is not None:
+            self._metrics.observe_report(record.report)
+        if record.decision is not None:
+            self._metrics.observe_decision(record.decision)
+            self._progress.update(self._task, description=record.decision.explanation[:60])
+        if record.result is not None:
+            self._metrics.observe_result(record.result)
+        if record.table_version is not None:
+            manifest = self._assembly.parts.tables.manifest(record.table_version)
+            self._metrics.observe_table(
+                record.table_version,
+                rows=manifest.rows,
+                backoff_rows=manifest.backoff_rows,
+                published_ms=manifest.created_ms,
+            )
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+@contextmanager
+def _stop_signal() -> Iterator[threading.Event]:
+    """Let SIGTERM and SIGINT end the run after the batch in hand; a second one ends it at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def handle(number: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

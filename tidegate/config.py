@@ -1,0 +1,167 @@
+"""Settings of a run: command-line flags over environment over a TOML file over defaults.
+
+Every field can be given as ``--flag``, as ``TIDEGATE_FIELD`` in the environment, as ``TIDEGATE_FIELD_FILE`` (the
+value is what the file holds: for secrets) or as a key of the file that ``--config`` names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tidegate.durations import parse_duration
+from tidegate.errors import ConfigError
+
+_PREFIX = "TIDEGATE_"
+# What a run is not known by: where its files lie and how it is watched.
+_NOT_IDENTITY = {"home", "serve", "host", "port", "follow", "from_earliest", "kafka", "checkpoint_records"}
+
+
+class RunSettings(BaseSettings):
+    """What ``tidegate run`` is told. Durations are texts such as ``1d``; see `tidegate.durations`."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    source: str = Field(description="a file (.csv, .jsonl, .parquet, also .gz) or kafka://HOST:PORT/TOPIC")
+    home: Path = Field(Path(".tidegate"), description="folder of the store, tables, models and reports")
+    positive: str | None = Field(None, description="rule of positive engagement, e.g. 'engagement >= 0.5'")
+    pane: str = Field("1d", description="smallest unit of event time that is counted")
+    window: str = Field("3d", description="rolling span that a decision looks at, a multiple of the pane")
+    gap: str = Field("1d", description="inactivity that starts a new sequence; 'none' never does")
+    lateness: str = Field("5m", description="how far events may lag behind the latest one of their partition")
+    max_ahead: str = Field("1d", description="how far timestamps may be ahead of the wall clock")
+    user_column: str | None = Field(None, description="default: user_id, then user")
+    item_column: str | None = Field(None, description="default: item_id, then item")
+    cluster_column: str | None = Field(None, description="default: category, then cluster")
+    time_column: str | None = Field(None, description="default: timestamp, time, event_time, then ts")
+    time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field("s", description="unit of numeric times")
+    items: Path | None = Field(None, description="item -> cluster mapping, for events that carry items only")
+    catalogue: Path | None = Field(None, description="the known clusters (with keywords); others are set aside")
+    dedup: Literal["first", "adjacent"] = Field("first", description="which repeats a sequence leaves out")
+    allow_return: bool = Field(False, description="let c_next equal c1 (adjacent de-duplication only)")
+    engine: str = Field("embedded", description="what infers rows: embedded or frequency")
+    model: Path | None = Field(None, description="model folder of the embedded engine; default: trained in the run")
+    policy: str = Field("adaptive", description="adaptive, never, always, every:N (panes) or every:2d")
+    price: float = Field(1.0, ge=0, description="misses that one call must save")
+    horizon_windows: float = Field(2.0, gt=0, description="windows that a row is expected to serve")
+    confidence_z: float = Field(1.0, ge=0, description="standard deviations between a gain and its lower bound")
+    cooldown_panes: int = Field(2, ge=0, description="panes before a row is bought again without proven drift")
+    backoff: Literal["counts", "engine"] = Field("counts", description="what rows of c2 come from")
+    min_support: int = Field(20, ge=1, description="transitions a side below which a pair is not compared")
+    permutations: int = Field(200, ge=20, description="permutations behind the null")
+    fdr: float = Field(0.10, gt=0, lt=1, description="false discovery rate of flagged pairs")
+    top_n: int = Field(5, ge=1, le=20, description="ranked answers kept of each row")
+    seed: int = Field(0, ge=0, description="of every random choice")
+    follow: bool = Field(False, description="stay at the end of a topic and wait for more")
+    from_earliest: bool = Field(False, description="give up records that the topic no longer holds, and go on")
+    serve: bool = Field(False, description="keep metrics and lookup up over HTTP")
+    host: str = Field("127.0.0.1", description="address to serve on")
+    port: int = Field(9464, ge=0, le=65535, description="port to serve on; 0 takes a free one")
+    checkpoint_records: int = Field(1_000_000, ge=1, description="records between commits")
+    kafka: dict[str, SecretStr] = Field(default_factory=dict, description="librdkafka properties, passed through")
+
+    @field_validator("pane", "window", "gap", "lateness", "max_ahead")
+    @classmethod
+    def _is_duration(cls, text: str, info: ValidationInfo) -> str:
+        if (info.field_name, text) != ("gap", "none"):
+            parse_duration(text, name=_flag(info.field_name or ""))
+        return text
+
+    @property
+    def gap_ms(self) -> int | None:
+        """The inactivity gap in ms, None where sequences never split."""
+        return None if self.gap == "none" else parse_duration(self.gap, name="--gap")
+
+    def identity(self) -> str:
+        """Write all flags that a run is known by as one line of JSON."""
+        kept = {name: value for name, value in self.model_dump(mode="json").items() if name not in _NOT_IDENTITY}
+        return msgspec.json.encode(kept, order="sorted").decode()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the constructor (flags, with the TOML file beneath them) and the environment; read no dotenv file."""
+        return init_settings, env_settings
+
+
+def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> RunSettings:
+    """Put the layers together.
+
+    Parameters
+    ----------
+    flags : mapping
+        Flags that were given, by field name.
+    config : Path, optional
+        A TOML file.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, a value impossible, or a file cannot be read; it names the key and the mend.
+    """
+    in_file = _read_toml(config) if config else {}
+    in_environment = _read_secret_files(os.environ)
+    given = {name for name in RunSettings.model_fields if f"{_PREFIX}{name.upper()}" in os.environ}
+    beneath = {key: value for key, value in in_file.items() if key not in given}
+    try:
+        return RunSettings(**{**beneath, **in_environment, **flags})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _config_error(str(first["loc"][0]) if first["loc"] else "", first["msg"], config) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"the file cannot be read: {error}", "Give a TOML file", place=str(path)) from error
+    for key in content:
+        if key not in RunSettings.model_fields:
+            raise _config_error(key, "unknown key", path)
+    return content
+
+
+def _read_secret_files(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Read ``TIDEGATE_FIELD_FILE`` variables, a double underscore reaching into a table (``KAFKA__…``)."""
+    values: dict[str, Any] = {}
+    for variable, path in environment.items():
+        if not (variable.startswith(_PREFIX) and variable.endswith("_FILE")):
+            continue
+        field, _, inner = variable.removeprefix(_PREFIX).removesuffix("_FILE").lower().partition("__")
+        if field not in RunSettings.model_fields:
+            continue
+        try:
+            secret = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigError(f"the secret cannot be read: {error}", "Check the path", place=variable) from error
+        if inner:
+            values.setdefault(field, {})[inner.replace("_", ".")] = secret
+        else:
+            values[field] = secret
+    return values
+
+
+def _config_error(key: str, problem: str, config: Path | None) -> ConfigError:
+    near = difflib.get_close_matches(key, RunSettings.model_fields, n=1)
+    if problem == "unknown key":
+        mend = f"Did you mean {near[0]!r}?" if near else "See `tidegate run --help` for the keys"
+        return ConfigError(f"unknown key {key!r}", mend, place=str(config))
+    return ConfigError(problem, f"Give {_flag(key)}, or {key!r} in the configuration, another value", place=_flag(key))
+
+
+def _flag(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
