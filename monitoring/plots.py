@@ -7,6 +7,7 @@ Series differ by line and marker as well as by colour (Okabe and Ito's palette).
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,9 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from monitoring.wording import Summary, printable
 
@@ -97,16 +99,17 @@ def calls_svg(runs: Mapping[str, Summary]) -> str | None:
         ]
         is_log = max(totals) > _LOG_RATIO * max(1, min(totals))
         if is_log:
-            axes.set_yscale("symlog", linthresh=1)
-            axes.set_ylim(0, max(totals) * 2)
+            _scale_log(axes, min(next(filter(None, calls), 1) for _, calls in series.values()), max(totals))
         else:
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.set_ylim(0, max(1, max(totals)) * 1.08)
+            axes.set_ylim(0, max(1, *totals) * 1.08)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         axes.set_ylabel(f"LLM calls so far\n(rows asked for{', log scale' if is_log else ''})")
         _finish(figure, axes, "Pane end (UTC)")
         _legend(axes, handles)
-        described = " ".join(f"{name}: {calls[-1] if calls else 0:,} calls in all." for name, (_, calls) in series.items())
+        described = " ".join(
+            f"{name}: {calls[-1] if calls else 0:,} calls in all." for name, (_, calls) in series.items()
+        )
         return _svg(figure, "calls", "Cumulative LLM calls by policy", described)
 
 
@@ -144,8 +147,7 @@ def _style() -> Any:
 
 
 def _canvas(n_panels: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(8.6, 1.0 + 2.7 * n_panels), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.08)  # type: ignore[union-attr]
+    figure = Figure(figsize=(8.6, 1.0 + 2.7 * n_panels), layout=ConstrainedLayoutEngine(h_pad=0.08))
     panels = figure.subplots(n_panels, 1, sharex=True, squeeze=False)
     return figure, list(panels[:, 0])
 
@@ -157,7 +159,7 @@ def _draw(
     heights = [float("nan") if value is None else value for value in values]
     marker = _MARKERS[i % len(_MARKERS)] if len(ends) <= _DENSE else ""
     (line,) = axes.plot(
-        date2num(ends),
+        _days(ends),
         heights,
         color=_SERIES[i % len(_SERIES)],
         linestyle=_STROKES[i % len(_STROKES)],
@@ -170,18 +172,28 @@ def _draw(
     return line
 
 
+def _scale_log(axes: Axes, first: int, most: int) -> None:
+    """Scale by decades from the one of `first` on; below it nothing is to be told apart, so it is linear down to 0."""
+    lowest, highest = int(math.log10(first)), math.ceil(math.log10(most))
+    axes.set_yscale("symlog", linthresh=10**lowest)
+    axes.yaxis.set_major_locator(FixedLocator([0, *(10**decade for decade in range(lowest, highest + 1))]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(0, most * 1.5)
+
+
 def _mark_alarms(axes: Axes, ends: Sequence[datetime], reports: Sequence[Summary]) -> list[Line2D]:
     alarmed = [
         (end, report["drift_mean"] or 0.0) for end, report in zip(ends, reports, strict=True) if report["alarmed"]
     ]
     if not alarmed:
         return []
-    style: dict[str, Any] = {"marker": "o", "markersize": 12, "markerfacecolor": "none", "linestyle": ""}
+    size = 12 if len(ends) <= _DENSE else 5
+    style: dict[str, Any] = {"marker": "o", "markersize": size, "markerfacecolor": "none", "linestyle": ""}
     return axes.plot(
-        date2num([end for end, _ in alarmed]),
+        _days([end for end, _ in alarmed]),
         [height for _, height in alarmed],
         color=_ALARM,
-        markeredgewidth=1.8,
+        markeredgewidth=size / 7,
         label="window drifts beyond noise",
         zorder=4,
         **style,
@@ -190,7 +202,7 @@ def _mark_alarms(axes: Axes, ends: Sequence[datetime], reports: Sequence[Summary
 
 def _mark_flags(panels: Sequence[Axes], flags: Sequence[Summary]) -> list[Line2D]:
     lines = [
-        axes.axvline(float(date2num(_instant(flag["window_end"]))), color=_FLAG, linestyle="-.", linewidth=1.4)
+        axes.axvline(_days([_instant(flag["window_end"])])[0], color=_FLAG, linestyle="-.", linewidth=1.4)
         for axes in panels
         for flag in flags
     ]
@@ -200,9 +212,9 @@ def _mark_flags(panels: Sequence[Axes], flags: Sequence[Summary]) -> list[Line2D
 
 
 def _finish(figure: Figure, axes: Axes, label: str) -> None:
-    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=9)
+    locator = AutoDateLocator(tz=UTC, minticks=3, maxticks=9)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=UTC))  # type: ignore[no-untyped-call]
     axes.set_xlabel(label)
     figure.align_ylabels()
 
@@ -215,7 +227,7 @@ def _legend(axes: Axes, handles: Sequence[Line2D]) -> None:
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
         borderaxespad=0.2,
-        ncols=min(len(handles), _LEGEND_COLUMNS),
+        ncols=2 if len(handles) == 4 else min(len(handles), _LEGEND_COLUMNS),
         columnspacing=1.4,
     )
 
@@ -271,3 +283,8 @@ def _described(name: str, values: Sequence[float | None]) -> str:
 
 def _instant(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _days(instants: Sequence[datetime]) -> list[float]:
+    """Place instants on matplotlib's date axis, whose functions ship no types."""
+    return [float(date2num(instant)) for instant in instants]  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ Summary: TypeAlias = Mapping[str, Any]
 """The JSON of one run, as ``tidegate run --json`` writes it."""
 
 ABSENT = "–"
+_LISTED = 3  # flags that a sentence names; the report's table of panes has them all
 _MIN_PANES = 5  # an interval from fewer panes says more about its own noise than about the policies
 
 
@@ -124,7 +125,7 @@ def difference(ours: Summary, theirs: Summary) -> Difference | None:
 
 def result_sentence(name: str, run: Summary) -> str:
     """Say what one policy reached and what it spent."""
-    calls = f"{counted(run['incremental_calls'], 'incremental LLM call')}"
+    calls = counted(run["incremental_calls"], "incremental LLM call")
     first = f"{whole(run['first_table_calls'])} for the first table"
     if run["hit_rate_next"] is None:
         return f"{name} scored nothing (no table served any transition), with {calls} after {first}."
@@ -140,12 +141,14 @@ def comparison_sentence(name: str, runs: Mapping[str, Summary]) -> str:
     ours, theirs = runs[subject], runs[name]
     reached = (
         f"{name} reached {decimal(theirs['hit_rate_next'])} ({decimal(theirs['hit_information_bits'])} bits) "
-        f"with {whole(theirs['incremental_calls'])}"
+        f"with {counted(theirs['incremental_calls'], 'incremental call')}"
     )
     found = difference(ours, theirs)
     if found is None:
         return f"{reached}: no pane scored both, so the two cannot be compared."
-    return f"{reached}: {_judgement(subject, found)}, {_spending(ours, theirs)}.{_popularity(subject, found, runs, name)}"
+    return (
+        f"{reached}: {_judgement(subject, found)}, {_spending(ours, theirs)}.{_popularity(subject, found, runs, name)}"
+    )
 
 
 def _judgement(subject: str, found: Difference) -> str:
@@ -166,8 +169,7 @@ def _spending(ours: Summary, theirs: Summary) -> str:
         return "at the same number of calls"
     if spent > other:
         return f"for {counted(spent - other, 'call')} more"
-    share = spent / other
-    return f"at {'no calls' if spent == 0 else f'{share:.1%} of the calls'}"
+    return "for no calls at all" if spent == 0 else f"at {100 * spent / other:.1f} % of the calls"
 
 
 def _popularity(subject: str, found: Difference, runs: Mapping[str, Summary], name: str) -> str:
@@ -220,7 +222,10 @@ def flag_sentence(run: Summary) -> str:
     flags = run["flags"]
     if not flags:
         return "No fine-tune was flagged."
-    listed = "; ".join(f"{flag['reason'].replace('_', ' ')}, window ending {day(flag['window_end'])}" for flag in flags)
+    listed = "; ".join(
+        f"{flag['reason'].replace('_', ' ')}, window ending {day(flag['window_end'])}" for flag in flags[:_LISTED]
+    )
+    listed += f"; and {len(flags) - _LISTED:,} more" if len(flags) > _LISTED else ""
     return f"{counted(len(flags), 'fine-tune flag')} raised for a person to decide: {listed}."
 
 
@@ -236,5 +241,5 @@ def verdict(runs: Mapping[str, Summary]) -> list[str]:
 
 
 def set_aside(run: Summary) -> int:
-    """Records that did not enter the counts, apart from those that are merely not positive."""
+    """Count the records that did not enter the counts, apart from those that are merely not positive."""
     return sum(n for outcome, n in run["outcomes"].items() if outcome not in ("counted", "negative"))

@@ -38,7 +38,7 @@ def default_capacity(n_clusters: int) -> int:
 
 
 def code_texts(capacity: int) -> list[str]:
-    """All codes of a codebook by cluster id: ``<c0000>``, ``<c0001>``, …"""
+    """All codes of a codebook by cluster id, ``<c0000>`` first."""
     width = max(4, len(str(capacity - 1)))
     return [f"<c{cluster:0{width}d}>" for cluster in range(capacity)]
 

@@ -14,7 +14,7 @@ from refresh.table_rows import LEVEL_BACKOFF, LEVEL_NONE, LEVEL_PAIR, Float32s, 
 from refresh.table_store import TableStore
 from tidegate.clock import Clock, SystemClock
 from tidegate.counts import pack_pairs
-from tidegate.errors import RequestError, TidegateError
+from tidegate.errors import RequestError, TableError, TidegateError
 from tidegate.jit import kernel
 
 _LOG = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ class Lookup:
     Attributes
     ----------
     n_rejected : int
-        Versions that were found corrupt.
+        Times that a version could not serve.
     rejected : TidegateError or None
         Why the version that the pointer names does not serve, if it does not.
     """
@@ -238,6 +238,8 @@ class Lookup:
         self._due_seconds = 0.0
         self.n_rejected = 0
         self.rejected: TidegateError | None = None
+        nobody = np.zeros(0, dtype=np.int32)
+        self._served.many(nobody, nobody)  # compiles the kernels before anybody waits for an answer
         self.poll()
 
     @property
@@ -272,13 +274,25 @@ class Lookup:
             return False
         try:
             self._due_seconds = self._monotonic_seconds() + self.check_every_ms / 1_000
-            seen = self._pointer_state()
-            if seen == self._seen:
-                return False
-            self._seen = seen
-            return self._swap()
+            return self._follow_pointer()
+        except OSError as error:  # such as too many open files: it may pass, so the pointer stays unread
+            self._reject(TableError(f"the version cannot be read ({error})", "It is tried again by itself"))
+            return False
         finally:
             self._swapping.release()
+
+    def _follow_pointer(self) -> bool:
+        seen = self._pointer_state()
+        if seen == self._seen:
+            return False
+        try:
+            is_new = self._swap()
+            self.rejected = None
+        except TidegateError as error:
+            self._reject(error)
+            is_new = False
+        self._seen = seen
+        return is_new
 
     def _pointer_state(self) -> tuple[int, int, int]:
         try:
@@ -288,20 +302,18 @@ class Lookup:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _swap(self) -> bool:
-        try:
-            version = self._store.current()
-            is_new = version is not None and version != self.version
-            if version is not None and is_new:
-                self._served = ServedTable(version, self._store.load(version), self._dense_cells)
-                _LOG.info("table version %d serves", version)
-                if self._on_swap is not None:
-                    self._on_swap(version)
-            self.rejected = None
-        except TidegateError as error:
-            self.n_rejected += 1
-            self.rejected = error
-            _LOG.error("table version %d goes on serving: %s", self.version, error)
-            if self._on_rejected is not None:
-                self._on_rejected(error)
+        version = self._store.current()
+        if version is None or version == self.version:
             return False
-        return is_new
+        self._served = ServedTable(version, self._store.load(version), self._dense_cells)
+        _LOG.info("table version %d serves", version)
+        if self._on_swap is not None:
+            self._on_swap(version)
+        return True
+
+    def _reject(self, error: TidegateError) -> None:
+        self.n_rejected += 1
+        self.rejected = error
+        _LOG.error("table version %d goes on serving: %s", self.version, error)
+        if self._on_rejected is not None:
+            self._on_rejected(error)

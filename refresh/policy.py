@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from refresh.evidence import Evidence, Ranked
+from refresh.evidence import Ranked
+from refresh.plan import Plan, View
 from refresh.selection import Selection, weigh_rows
-from refresh.table import TransitionTable
 from tidegate.contracts import DriftReport, Reason, RefreshOrder, RowOrder, Trigger
 from tidegate.counts import pack_pairs, unpack_pairs
 from tidegate.durations import parse_duration
@@ -34,51 +34,9 @@ class PolicyOptions:
     """
 
     price: float = 1.0
-    horizon_windows: float = 2.0
-    confidence_z: float = 1.0
+    horizon_windows: float = 4.0
+    confidence_z: float = 0.5
     cooldown_panes: int = 2
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """All that a policy may look at."""
-
-    run_id: str
-    pane: int
-    pane_ms: int
-    panes_since_first_table: int
-    evidence: Evidence
-    report: DriftReport | None
-    table: TransitionTable | None
-
-    @property
-    def window_end_ms(self) -> int:
-        """End of the pane that was just closed."""
-        return (self.pane + 1) * self.pane_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A policy's answer: the order, the context of each of its rows, and what was looked at.
-
-    Attributes
-    ----------
-    order : RefreshOrder | None
-    pairs : int64[n]             rows to ask for, ascending
-    retrieved : Ranked           retrieved line of each, with the evidence behind it: [n, k]
-    backoff : Ranked | None      rows of ``c2`` taken from the counts, no call; None leaves them as they are
-    replaces_rows : bool         infer all rows anew, known keys or not (the paper's frame)
-    inputs                       numbers for the decision's record
-    explanation                  one sentence for people
-    """
-
-    order: RefreshOrder | None
-    pairs: NDArray[np.int64]
-    retrieved: Ranked
-    backoff: Ranked | None
-    replaces_rows: bool
-    inputs: dict[str, float | int | bool | None]
-    explanation: str
 
 
 class Policy(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 import numpy as np
@@ -34,7 +34,8 @@ class RowContexts:
     c1 : int32[n]                  -1 for a row of the backoff level, c2 alone
     c2 : int32[n]
     retrieved : int32[n, k]        best first; -1 = no (further) retrieved line
-    retrieved_share : float32[n, k], optional   share of the evidence behind each retrieved cluster; no part of the prompt
+    retrieved_share : float32[n, k], optional
+        Share of the evidence behind each retrieved cluster, descending; no part of the prompt.
     """
 
     c1: Int32s
@@ -61,7 +62,8 @@ class RowContexts:
 
 def sort_for_prefix(contexts: RowContexts) -> Int64s:
     """Return the order by c1, then c2, in which neighbours share the longest prefixes: int64[n], stable."""
-    return np.lexsort((contexts.c2, contexts.c1)).astype(np.int64)
+    order: Int64s = np.lexsort((contexts.c2, contexts.c1))
+    return order
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,10 @@ class PromptBuilder:
     template: Template
     codebook: Codebook
     n_retrieved: int = 1
+
+    def grown(self, names: Sequence[str]) -> PromptBuilder:
+        """Return the builder for the catalogue as it is now (`Codebook.grown`)."""
+        return replace(self, codebook=self.codebook.grown(names))
 
     def token_ids(self, contexts: RowContexts, vocabulary: Mapping[str, int]) -> Int64s:
         """Render as token ids, one token per word and code. `O(n L)`.

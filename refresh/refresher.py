@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from refresh.engines import Engine
 from refresh.evidence import Ranked
-from refresh.policy import Plan
-from refresh.prompts import PromptBuilder, RowContexts
+from refresh.plan import Plan
+from refresh.prompts import RowContexts
 from refresh.row_cache import RowCache
 from refresh.row_key import row_keys
 from refresh.table import TransitionTable
@@ -40,14 +40,13 @@ class Refresher:
 
     Parameters
     ----------
-    engine : answers rows
-    prompts : how rows are asked; its codebook names the present catalogue
+    engine : answers rows, grown to the present catalogue
     cache : rows that were inferred before
     top_n : ranked answers kept of each row
     """
 
-    def __init__(self, engine: Engine, prompts: PromptBuilder, cache: RowCache, *, top_n: int) -> None:
-        self._engine, self._prompts, self._cache, self._top_n = engine, prompts, cache, top_n
+    def __init__(self, engine: Engine, cache: RowCache, *, top_n: int) -> None:
+        self._engine, self._cache, self._top_n = engine, cache, top_n
 
     def execute(
         self,
@@ -67,8 +66,8 @@ class Refresher:
             If the engine fails; `table` is untouched.
         """
         c1, c2 = unpack_pairs(plan.pairs)
-        contexts = RowContexts(c1, c2, plan.retrieved.clusters[:, :1], plan.retrieved.shares[:, :1].astype(np.float32))
-        keys = row_keys(contexts, self._prompts, self._engine.fingerprint)  # 1
+        contexts = RowContexts(c1, c2, plan.retrieved.clusters, plan.retrieved.shares.astype(np.float32))
+        keys = row_keys(contexts, self._engine.prompts, self._engine.fingerprint)  # 1
         known = self._cache.find(keys, pane)
         reuses = known.is_free if not plan.replaces_rows else np.zeros(len(contexts), np.bool_)
         clusters, probabilities = known.clusters.copy(), known.probabilities.copy()
@@ -76,7 +75,8 @@ class Refresher:
         is_valid = np.ones(len(contexts), np.bool_)
         if asked.size:  # 2
             answers = self._engine.infer(contexts[asked], top_n=self._top_n, on_progress=on_progress)
-            is_valid[asked], _ = validate(answers, contexts[asked], len(self._prompts.codebook.names))
+            n_clusters = len(self._engine.prompts.codebook.names)
+            is_valid[asked] = validate(answers, contexts[asked], n_clusters).valid
             clusters[asked], probabilities[asked] = answers.clusters, answers.probabilities
             kept = asked[is_valid[asked]]
             self._cache.keep(keys[kept], pane, clusters[kept], probabilities[kept])

@@ -97,8 +97,14 @@ class RowCache:
         if not keys.shape[0]:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
+        earlier = self._panes == pane  # the pane's file is replaced, so what a crashed attempt left goes into it too
+        columns = {
+            "keys": np.concatenate([self._keys[earlier], keys]),
+            "clusters": np.concatenate([self._clusters[earlier], clusters]),
+            "probabilities": np.concatenate([self._probabilities[earlier], probabilities]),
+        }
         content = io.BytesIO()
-        np.savez(content, keys=keys, clusters=clusters, probabilities=probabilities)
+        np.savez(content, **columns)
         write_atomically(self._folder / _FILE.format(pane=pane), content.getvalue())
         self._add(keys, pane, clusters, probabilities)
 
@@ -113,7 +119,7 @@ class RowCache:
             with np.load(path, allow_pickle=False) as columns:
                 pane = int(path.stem.removeprefix("pane-"))
                 self._add(columns["keys"], pane, columns["clusters"], columns["probabilities"])
-        except (ValueError, KeyError, OSError, BadZipFile):
+        except (ValueError, KeyError, IndexError, OSError, EOFError, BadZipFile):
             # A damaged file costs its rows a second call, never a wrong answer (zip entries have a CRC).
             path.unlink()
 
@@ -122,7 +128,9 @@ class RowCache:
     ) -> None:
         all_keys = np.concatenate([self._keys, keys])
         order = np.lexsort((all_keys[:, 1], all_keys[:, 0]))
-        self._keys = all_keys[order]
-        self._panes = np.concatenate([self._panes, np.full(keys.shape[0], pane)])[order]
-        self._clusters = np.concatenate([self._clusters, clusters])[order]
-        self._probabilities = np.concatenate([self._probabilities, probabilities])[order]
+        panes = np.concatenate([self._panes, np.full(keys.shape[0], pane)])[order]
+        all_clusters = np.concatenate([self._clusters, clusters])[order]
+        all_probabilities = np.concatenate([self._probabilities, probabilities])[order]
+        # Only when all of them fit together: a file of another shape is refused as a whole.
+        self._keys, self._panes = all_keys[order], panes
+        self._clusters, self._probabilities = all_clusters, all_probabilities

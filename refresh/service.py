@@ -273,14 +273,15 @@ class RunningService:
     ----------
     host : str
     port : int      the one that was chosen, where 0 was asked for
+    listener : socket
     """
 
     def __init__(self, app: ASGIApp, host: str, port: int) -> None:
-        self._listener = _listening(host, port)
-        self.host, self.port = host, int(self._listener.getsockname()[1])
+        self.listener = _listening(host, port)
+        self.host, self.port = host, int(self.listener.getsockname()[1])
         self._server = _AnnouncedServer(uvicorn.Config(app, lifespan="on", log_config=None, access_log=False))
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._listener]}, name="tidegate-service", daemon=True
+            target=self._server.run, kwargs={"sockets": [self.listener]}, name="tidegate-service", daemon=True
         )
         self._thread.start()
         if not self._server.has_settled.wait(_START_SECONDS) or not self._server.started:
@@ -300,7 +301,7 @@ class RunningService:
         """End after the requests in flight; may be called twice."""
         self._server.should_exit = True
         self._thread.join(_STOP_SECONDS)
-        self._listener.close()
+        self.listener.close()
 
     def __enter__(self) -> RunningService:
         return self
@@ -312,12 +313,18 @@ class RunningService:
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    # The protocol is named because asyncio turns Nagle's delay (40 ms an answer) off only where it sees TCP.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=2_048)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2_048)
     except OSError as error:
+        listener.close()
         found = f"{host}:{port} cannot be listened on ({error.strerror})"
         raise ConfigError(found, "Name another --port (0 picks a free one)", place="--port") from error
+    return listener
 
 
 def serve(app: ASGIApp, host: str = "127.0.0.1", port: int = 0) -> RunningService:

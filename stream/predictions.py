@@ -83,7 +83,8 @@ def hit_microbits(successor_totals: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     smoothed = np.r_[successor_totals, 0] + 0.5
     total = successor_totals.sum() + 0.5 * successor_totals.shape[0]
-    return np.rint(-np.log2(smoothed / total) * 1e6).astype(np.int64)
+    microbits: NDArray[np.int64] = np.rint(-np.log2(smoothed / total) * 1e6).astype(np.int64)
+    return microbits
 
 
 def _index(

@@ -222,7 +222,7 @@ class SequenceState:
         if self._pool_used + needed > self._pool.clusters.shape[0]:
             self._move(np.arange(self.n_users), needed)
         capacities = np.maximum(segment.lengths, FIRST_CAPACITY)
-        starts = self._pool_used + np.r_[0, np.cumsum(capacities)[:-1]].astype(np.int64)
+        starts = self._pool_used + _starts(capacities)
         self._pool_used += needed
         self._regions.starts[slots] = starts
         self._regions.lengths[slots] = segment.lengths
@@ -255,10 +255,10 @@ class SequenceState:
         )
 
     def _make_room(self, now_ms: int) -> None:
-        """Move the live sequences together, into a pool of at least twice their size."""
+        """Move the live sequences together, into a pool where the longest of them can double."""
         if self.options.dedup is Dedup.ADJACENT:
             self._trim(now_ms)
-        self._move(np.arange(self.n_users), 0)
+        self._move(np.arange(self.n_users), int(self._regions.lengths[: self.n_users].max()))
 
     def _trim(self, now_ms: int) -> None:
         """Forget cells that can neither complete a transition (the last two can) nor come true any more.
@@ -270,7 +270,8 @@ class SequenceState:
         for slot in range(self.n_users):
             start, length = regions.starts[slot], regions.lengths[slot]
             is_old = self._pool.times_ms[start : start + length] < now_ms - self.options.window_ms
-            n_old = min(int(is_old.sum()), max(0, int(length) - 2))
+            # Three stay: at two cells the next watch would open the sequence anew in the figures.
+            n_old = min(int(is_old.sum()), max(0, int(length) - 3))
             regions.starts[slot] += n_old
             regions.lengths[slot] -= n_old
             regions.capacities[slot] -= n_old
@@ -281,7 +282,7 @@ class SequenceState:
         needed = int(capacities.sum())
         # Twice the live cells leaves as much room as is in use: the moves' cost is spread over as many appends.
         pool = _empty_pool(max(8_192, 2 * (needed + n_extra)))
-        starts = np.r_[0, np.cumsum(capacities)[:-1]].astype(np.int64)
+        starts = _starts(capacities)
         _copy_columns(self._pool, pool, _ragged_cells(regions.starts[slots], lengths), _ragged_cells(starts, lengths))
         regions.starts[slots], regions.capacities[slots] = starts, capacities
         self._pool, self._pool_used = pool, needed
@@ -308,8 +309,13 @@ def _copy_columns(
         new[to_rows] = old[from_rows]
 
 
+def _starts(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Where regions of these lengths begin when they lie one after the other: int64[n]."""
+    starts: NDArray[np.int64] = np.cumsum(lengths, dtype=np.int64) - lengths
+    return starts
+
+
 def _ragged_cells(starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.int64]:
     """Cell numbers of all regions, one region after the other: int64[sum(lengths)]."""
-    firsts = np.r_[0, np.cumsum(lengths)[:-1]].astype(np.int64)
-    cells: NDArray[np.int64] = np.arange(int(lengths.sum()), dtype=np.int64) + np.repeat(starts - firsts, lengths)
+    cells: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(starts - _starts(lengths), lengths)
     return cells

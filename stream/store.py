@@ -56,7 +56,7 @@ class RunStore:
     def __init__(self, path: Path, source: str, flags: str) -> None:
         self._path = path
         self.run_id = f"{hash_text(source + chr(0) + flags):016x}"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         self._engine = _sqlite_engine(path)
         with self._transaction() as connection:
             self._check_schema(connection)
@@ -184,8 +184,11 @@ class RunStore:
 
     def finish(self) -> None:
         """Mark the run as finished: the next one of the same name starts over."""
+        number = self._commit_number + 1
         with self._transaction() as connection:
+            self._advance(connection, number, None)
             connection.execute(update(runs).where(runs.c.run_id == self.run_id).values(is_finished=1))
+        self._commit_number = number
 
     def progress(self) -> Progress:
         """How far the run has come."""
@@ -254,6 +257,15 @@ class RunStore:
     def close(self) -> None:
         """Release the database."""
         self._engine.dispose()
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the folder cannot be made: {error.strerror}", "Choose another --home", place=str(folder)
+        ) from error
 
 
 def _offset_rows(checkpoint: Checkpoint) -> list[dict[str, Any]]:

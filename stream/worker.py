@@ -22,7 +22,7 @@ from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS, ReorderBuffer, 
 from stream.sequences import SequenceOptions, SequenceState
 from stream.store import RunStore
 from tidegate.counts import BucketedCounts
-from tidegate.errors import EmptySourceError
+from tidegate.errors import EmptySourceError, SourceError
 
 MAX_ISSUES = 20
 # Above this many segments a restart reads more garbage than state: all of it is written anew.
@@ -169,8 +169,11 @@ class StreamWorker:
                     self._commit()
                 if should_stop():
                     break
-        finally:
+        except SourceError:
             self._commit()
+            raise
+        # Any other failure may have come in the middle of a batch, or of a commit: what is stored stays as it is.
+        self._commit()
         if self._marks.stream_ms == END_OF_TIME_MS and not self._outcomes:
             raise EmptySourceError("no record at all", "Check --source", place=self._source.identity)
         return self._has_ended
@@ -197,7 +200,7 @@ class StreamWorker:
         codes = self._arrivals.translate(batch.clusters[kept], self._source.cluster_names)
         self._buffer.add(batch.users[kept], codes, batch.times_ms[kept])
         self._offsets[batch.partition] = batch.next_offset
-        self._earliest_ms = _fold(min, self._earliest_ms, batch.earliest_ms)
+        self._earliest_ms = _fold(min, self._earliest_ms, _earliest_in_time(batch, kept))
         self._latest_ms = _fold(max, self._latest_ms, batch.latest_ms)
         self._marks.advance(batch.partition, int(batch.times_ms.max()) if batch.times_ms.size else None)
         if batch.at_end:
@@ -219,7 +222,9 @@ class StreamWorker:
         if self._earliest_ms is None or stream_ms == BEGINNING_OF_TIME_MS or self._has_ended:
             return
         if self._first_pane is None:
-            self._first_pane = min(self._earliest_ms, stream_ms) // pane_ms
+            if stream_ms < self._earliest_ms:
+                return  # an earlier event may still come in time
+            self._first_pane = self._earliest_ms // pane_ms
         while not self._has_ended:
             pane = self._first_pane if self._closed_pane is None else self._closed_pane + 1
             end_ms = (pane + 1) * pane_ms
@@ -314,6 +319,13 @@ class StreamWorker:
 def _count_keys(parts: list[NDArray[np.int64]]) -> BucketedCounts:
     keys, counts = np.unique(np.concatenate(parts), return_counts=True)
     return BucketedCounts(keys, counts.astype(np.int64))
+
+
+def _earliest_in_time(batch: EventBatch, kept: NDArray[np.bool_]) -> int | None:
+    """Earliest event time that may begin the run: a late record, years behind perhaps, must not."""
+    if kept.all():
+        return batch.earliest_ms
+    return int(batch.times_ms[kept].min()) if kept.any() else None
 
 
 def _fold(pick: Callable[[int, int], int], one: int | None, other: int | None) -> int | None:

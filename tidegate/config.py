@@ -1,7 +1,8 @@
 """Settings of a run: command-line flags over environment over a TOML file over defaults.
 
 Every field can be given as ``--flag``, as ``TIDEGATE_FIELD`` in the environment, as ``TIDEGATE_FIELD_FILE`` (the
-value is what the file holds: for secrets) or as a key of the file that ``--config`` names.
+value is what the file holds: for secrets) or as a key of the file that ``--config`` names. A librdkafka property
+such as ``sasl.password`` is ``TIDEGATE_KAFKA__SASL_PASSWORD`` in the environment, also with ``_FILE``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from tidegate.durations import parse_duration
 from tidegate.errors import ConfigError
@@ -28,7 +29,7 @@ _NOT_IDENTITY = {"home", "serve", "host", "port", "follow", "from_earliest", "ka
 class RunSettings(BaseSettings):
     """What ``tidegate run`` is told. Durations are texts such as ``1d``; see `tidegate.durations`."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
 
     source: str = Field(description="a file (.csv, .jsonl, .parquet, also .gz) or kafka://HOST:PORT/TOPIC")
     home: Path = Field(Path(".tidegate"), description="folder of the store, tables, models and reports")
@@ -51,8 +52,8 @@ class RunSettings(BaseSettings):
     model: Path | None = Field(None, description="model folder of the embedded engine; default: trained in the run")
     policy: str = Field("adaptive", description="adaptive, never, always, every:N (panes) or every:2d")
     price: float = Field(1.0, ge=0, description="misses that one call must save")
-    horizon_windows: float = Field(2.0, gt=0, description="windows that a row is expected to serve")
-    confidence_z: float = Field(1.0, ge=0, description="standard deviations between a gain and its lower bound")
+    horizon_windows: float = Field(4.0, gt=0, description="windows that a row is expected to serve")
+    confidence_z: float = Field(0.5, ge=0, description="standard deviations between a gain and its lower bound")
     cooldown_panes: int = Field(2, ge=0, description="panes before a row is bought again without proven drift")
     backoff: Literal["counts", "engine"] = Field("counts", description="what rows of c2 come from")
     min_support: int = Field(20, ge=1, description="transitions a side below which a pair is not compared")
@@ -114,11 +115,12 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> RunSe
         If a key is unknown, a value impossible, or a file cannot be read; it names the key and the mend.
     """
     in_file = _read_toml(config) if config else {}
-    in_environment = _read_secret_files(os.environ)
     given = {name for name in RunSettings.model_fields if f"{_PREFIX}{name.upper()}" in os.environ}
     beneath = {key: value for key, value in in_file.items() if key not in given}
     try:
-        return RunSettings(**{**beneath, **in_environment, **flags})
+        return RunSettings(**_overlay(beneath, _read_properties(os.environ), _read_secret_files(os.environ), flags))
+    except SettingsError as error:
+        raise ConfigError(f"the environment cannot be read: {error}", "Write tables as JSON", place=_PREFIX) from None
     except ValidationError as error:
         first = error.errors()[0]
         raise _config_error(str(first["loc"][0]) if first["loc"] else "", first["msg"], config) from None
@@ -135,6 +137,29 @@ def _read_toml(path: Path) -> dict[str, Any]:
     return content
 
 
+def _overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Put each layer over those before it; tables are merged key by key."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            below = merged.get(key)
+            if isinstance(below, Mapping) and isinstance(value, Mapping):
+                merged[key] = {**below, **value}
+            else:
+                merged[key] = value
+    return merged
+
+
+def _read_properties(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Read ``TIDEGATE_KAFKA__…`` variables that hold the value themselves."""
+    values: dict[str, Any] = {}
+    for variable, value in environment.items():
+        field, _, inner = variable.removeprefix(_PREFIX).lower().partition("__")
+        if variable.startswith(_PREFIX) and field in RunSettings.model_fields and inner and not inner.endswith("_file"):
+            values.setdefault(field, {})[inner.replace("_", ".")] = value
+    return values
+
+
 def _read_secret_files(environment: Mapping[str, str]) -> dict[str, Any]:
     """Read ``TIDEGATE_FIELD_FILE`` variables, a double underscore reaching into a table (``KAFKA__…``)."""
     values: dict[str, Any] = {}
@@ -146,7 +171,7 @@ def _read_secret_files(environment: Mapping[str, str]) -> dict[str, Any]:
             continue
         try:
             secret = Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the secret cannot be read: {error}", "Check the path", place=variable) from error
         if inner:
             values.setdefault(field, {})[inner.replace("_", ".")] = secret

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,15 +45,22 @@ def new_tokenizer(template: Template, codebook: Codebook) -> PreTrainedTokenizer
     words = [UNKNOWN, PADDING, END, NONE_CODE, *template.words, *codebook.codes]
     tokenizer = Tokenizer(WordLevel({word: token for token, word in enumerate(words)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token=UNKNOWN, pad_token=PADDING, eos_token=END, clean_up_tokenization_spaces=False
+    wrap: Callable[..., PreTrainedTokenizerFast] = PreTrainedTokenizerFast
+    return wrap(
+        tokenizer_object=tokenizer,
+        unk_token=UNKNOWN,
+        pad_token=PADDING,
+        eos_token=END,
+        clean_up_tokenization_spaces=False,
     )
 
 
 def new_model(n_tokens: int, shape: ModelShape, *, seed: int) -> LlamaForCausalLM:
     """Make a decoder with random weights that follow from `seed` (the caller's random state is left alone)."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig
+
+    from refresh.engines.model_files import build_model
 
     config = LlamaConfig(
         vocab_size=n_tokens,
@@ -64,7 +72,6 @@ def new_model(n_tokens: int, shape: ModelShape, *, seed: int) -> LlamaForCausalL
         max_position_embeddings=shape.positions,
         tie_word_embeddings=True,
         initializer_range=_INITIAL_STD,
-        attn_implementation="sdpa",
         bos_token_id=None,
         pad_token_id=1,
         eos_token_id=2,
@@ -73,4 +80,4 @@ def new_model(n_tokens: int, shape: ModelShape, *, seed: int) -> LlamaForCausalL
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        return build_model(config)

@@ -48,7 +48,7 @@ class TrainingBudget:
     """
 
     reading_steps: int = 400
-    transition_epochs: int = 4
+    transition_epochs: int = 3
     batch_size: int = 256
     reading_rate: float = 3e-3
     transition_rate: float = 1e-3
@@ -112,8 +112,8 @@ def counterfactual_lines(c1: Int32s, c2: Int32s, capacity: int, generator: np.ra
     line = generator.integers(0, capacity - 1 - (low >= 0), c2.shape[0])
     line += (low >= 0) & (line >= low)
     line += line >= high
-    line = line.astype(np.int32)
-    return Samples(c1, c2, line, line, np.ones(line.shape[0], np.float32))
+    retrieved = line.astype(np.int32)
+    return Samples(c1, c2, retrieved, retrieved, np.ones(line.shape[0], np.float32))
 
 
 def reading_accuracy(pupil: Pupil, seed: int) -> float:
@@ -165,6 +165,8 @@ def teach_transitions(
     list of float
         Loss of each step.
     """
+    if not len(samples):
+        return []
     generator = np.random.default_rng((seed, 4))
     n_reading = round(budget.batch_size * budget.reading_share)
     n_taught = budget.batch_size - n_reading

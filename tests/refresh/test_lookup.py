@@ -144,6 +144,22 @@ def test_a_corrupt_version_is_rejected_once_and_the_old_one_goes_on(
     assert (lookup.version, lookup.n_rejected) == (1, 2)
 
 
+def test_an_error_that_may_pass_is_tried_again(store: TableStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(store, small_table())
+    lookup = Lookup(store)
+    publish(store, small_table({}), window_end_ms=2_000)
+
+    def no_descriptors(_: int) -> object:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "load", no_descriptors)
+        assert not lookup.poll()
+    assert "Too many open files" in str(lookup.rejected)
+    assert lookup.poll()
+    assert (lookup.version, lookup.rejected, lookup.n_rejected) == (2, None, 1)
+
+
 def test_while_one_thread_swaps_the_others_go_on(store: TableStore, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(store, small_table())
     lookup = Lookup(store, check_every_ms=0)

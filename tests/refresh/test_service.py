@@ -181,6 +181,12 @@ def test_the_running_app_follows_the_pointer_by_itself(tmp_path: Path) -> None:
     service.wait()
 
 
+def test_answers_are_not_held_back_to_fill_a_packet(tmp_path: Path) -> None:
+    service = serve(build_app(Lookup(TableStore(tmp_path))))
+    assert service.listener.proto == socket.IPPROTO_TCP  # what asyncio asks before it turns Nagle's delay off
+    service.stop()
+
+
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

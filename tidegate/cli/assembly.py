@@ -85,7 +85,7 @@ def assemble(settings: RunSettings, clock: Clock) -> Iterator[Assembly]:
             tables=TableStore(settings.home / "tables", clock),
             cache=cache,
             policy=policy,
-            minds=open_keeper(settings, store.run_id),
+            engines=open_keeper(settings, store.run_id),
             drift=_drift_options(settings),
             flags=FlagOptions(),
             clock=clock,

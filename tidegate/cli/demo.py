@@ -37,7 +37,8 @@ def demo_command(out: Path, name: str, seed: int, days: int | None) -> None:
     """
     console = Console(stderr=True)
     out.mkdir(parents=True, exist_ok=True)
-    world = replace(world_named(name), seed=seed, **({} if days is None else {"days": days}))
+    known = world_named(name)
+    world = replace(known, seed=seed, days=days or known.days)
     log = out / "log.parquet"
     n_events = write_log(world, log)
     write_truth(world, out / "truth.json")
@@ -59,7 +60,7 @@ def compare(log: Path, out: Path, seed: int, console: Console) -> dict[str, dict
         console.print(f"policy {policy} …")
         flags = {**FLAGS, "source": str(log), "home": home, "policy": policy, "seed": seed, "model": model}
         summaries[policy] = run(load_settings(flags), console, threading.Event())
-        model = model or next((home / "models").iterdir(), None)
+        model = model or Path(summaries[policy]["model"])
     return summaries
 
 

@@ -14,16 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import numpy as np
 
 from refresh.engines import Engine
-from refresh.evidence import Evidence, Ranked
+from refresh.evidence import Evidence
 from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, judge_weights
-from refresh.policy import Plan, Policy, View
-from refresh.prompts import PromptBuilder
+from refresh.plan import Plan, View, reason_counts, within_codebook
+from refresh.policy import Policy
 from refresh.refresher import Refresher
 from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
@@ -33,28 +32,12 @@ from stream.predictions import Predictions, hit_microbits, index_predictions, no
 from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, SCORED
 from stream.store import RunStore
 from stream.worker import ClosedPane, StreamWorker
+from tidegate.cli.minds import EngineKeeper
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.clock import Clock
 from tidegate.contracts import Decision, DriftReport, encode
-from tidegate.counts import BucketedCounts, unpack_pairs
+from tidegate.counts import BucketedCounts
 from tidegate.hashing import cluster_seeds
-
-
-@dataclass(frozen=True, slots=True)
-class Mind:
-    """An engine with how it is asked, and the weights' folder where it has some."""
-
-    engine: Engine
-    prompts: PromptBuilder
-    model: str | None = None
-
-
-class MindKeeper(Protocol):
-    """Opens engines; trains the model of one that has none yet."""
-
-    def open(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Mind:
-        """Give the engine for the catalogue `names`; `model` is what an earlier pane recorded."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +49,7 @@ class PipelineParts:
     tables: TableStore
     cache: RowCache
     policy: Policy
-    minds: MindKeeper
+    engines: EngineKeeper
     drift: DriftOptions
     flags: FlagOptions
     clock: Clock
@@ -81,7 +64,6 @@ class Pipeline:
         self._on_record = on_record
         options = parts.worker.sequences.options
         self._pane_ms, self._window_panes = options.pane_ms, options.window_panes
-        self._mind: Mind | None = None
         self._microbits = np.zeros(1, np.int64)
         records = [decode_record(body) for body in parts.store.records().values()]
         self._last = records[-1] if records else None
@@ -120,8 +102,7 @@ class Pipeline:
         if closed.is_last:  # nothing would be scored by a table that follows the last pane
             return record
         names = self._parts.worker.catalogue.names
-        record = self._with_mind(closed.pane, names, window, record)  # 2
-        record = self._refresh(closed, names, window, record)  # 3
+        record = self._refresh(closed, names, window, record)
         return self._judge(closed.pane, record)  # 4
 
     def _window(self, last_pane: int) -> BucketedCounts:
@@ -153,28 +134,23 @@ class Pipeline:
             return None
         return self._report(pane, window, self._window(tuned_pane))
 
-    def _with_mind(self, pane: int, names: list[str], window: BucketedCounts, record: PaneRecord) -> PaneRecord:
-        is_first = record.table_version is None
-        self._mind = self._parts.minds.open(names, window, pane, record.model)
-        if not is_first or self._mind.model is None:
-            return record
-        tuned = FineTuneState(tuned_window_end_ms=record.window_end_ms)
-        return msgspec.structs.replace(record, model=self._mind.model, fine_tune=tuned)
-
     def _refresh(self, closed: ClosedPane, names: list[str], window: BucketedCounts, record: PaneRecord) -> PaneRecord:
-        mind = self._mind
-        assert mind is not None
-        version, table = self._base_table(names, record)
-        view = View(
+        engines = self._parts.engines
+        engine = engines.engine(names, window, closed.pane, record.model)  # 2
+        if record.table_version is None and engines.model is not None:
+            tuned = FineTuneState(tuned_window_end_ms=record.window_end_ms)
+            record = msgspec.structs.replace(record, model=engines.model, fine_tune=tuned)
+        table = self._base_table(names, record)
+        view = View(  # 3
             run_id=self._parts.store.run_id,
             pane=closed.pane,
             pane_ms=self._pane_ms,
             panes_since_first_table=closed.pane - closed.first_pane + 1 - self._window_panes,
             evidence=Evidence(window.without_buckets(), cluster_seeds(names)),
             report=record.report,
-            table=None if version is None else table,
+            table=None if record.table_version is None else table,
         )
-        plan = _within_codebook(self._parts.policy.plan(view), mind.prompts.codebook.capacity)
+        plan = within_codebook(self._parts.policy.plan(view), engine.prompts.codebook.capacity)
         decision = Decision(
             run_id=view.run_id,
             window_end_ms=record.window_end_ms,
@@ -187,14 +163,12 @@ class Pipeline:
         record = msgspec.structs.replace(record, decision=decision)
         if plan.order is None and plan.backoff is None:
             return record
-        return self._execute(closed.pane, mind, plan, version, table, record)
+        return self._execute(closed.pane, engine, plan, table, record)
 
-    def _execute(
-        self, pane: int, mind: Mind, plan: Plan, version: int | None, table: TransitionTable, record: PaneRecord
-    ) -> PaneRecord:
+    def _execute(self, pane: int, engine: Engine, plan: Plan, table: TransitionTable, record: PaneRecord) -> PaneRecord:
         started = self._parts.clock.monotonic_seconds()
-        refresher = Refresher(mind.engine, mind.prompts, self._parts.cache, top_n=self._parts.top_n)
-        refreshed = refresher.execute(
+        version = record.table_version
+        refreshed = Refresher(engine, self._parts.cache, top_n=self._parts.top_n).execute(
             plan, table, table_version=version or 0, pane=pane, window_end_ms=record.window_end_ms
         )
         result = refreshed.result
@@ -203,9 +177,9 @@ class Pipeline:
                 refreshed.table,
                 window_end_ms=record.window_end_ms,
                 trigger=result.trigger,
-                reasons=_reason_counts(plan),
-                engine_name=mind.engine.name,
-                engine_fingerprint=mind.engine.fingerprint,
+                reasons=reason_counts(plan),
+                engine_name=engine.name,
+                engine_fingerprint=engine.fingerprint,
             )
         elapsed = self._parts.clock.monotonic_seconds() - started
         result = msgspec.structs.replace(result, table_version=version, duration_seconds=elapsed)
@@ -234,11 +208,10 @@ class Pipeline:
         current = self._parts.tables.current()
         return current if current is not None and current < mine else mine
 
-    def _base_table(self, names: list[str], record: PaneRecord) -> tuple[int | None, TransitionTable]:
+    def _base_table(self, names: list[str], record: PaneRecord) -> TransitionTable:
         if record.table_version is None:
-            return None, TransitionTable.empty(tuple(names), self._parts.top_n)
-        table = self._parts.tables.load(record.table_version)
-        return record.table_version, table.with_changes(cluster_names=tuple(names))
+            return TransitionTable.empty(tuple(names), self._parts.top_n)
+        return self._parts.tables.load(record.table_version).with_changes(cluster_names=tuple(names))
 
     def _predictions(self, closed: ClosedPane | None) -> Predictions:
         version = self._last.table_version if self._last else None
@@ -250,34 +223,3 @@ class Pipeline:
             self._microbits = hit_microbits(first_window.successor_totals(n_clusters))
         table = self._parts.tables.load(version)
         return index_predictions(table.pairs, table.clusters[:, 0], table.backoff_clusters, self._microbits)
-
-
-def _within_codebook(plan: Plan, capacity: int) -> Plan:
-    """Leave out rows that name a cluster for which the model has no code: their backoff serves them."""
-    c1, c2 = unpack_pairs(plan.pairs)
-    has_code = (c1 < capacity) & (c2 < capacity) & (plan.retrieved.clusters[:, 0] < capacity)
-    if has_code.all():
-        return plan
-    order = plan.order
-    if order is not None and order.rows:
-        kept_rows = tuple(row for row, kept in zip(order.rows, has_code, strict=True) if kept)
-        order = msgspec.structs.replace(order, rows=kept_rows)
-    return Plan(
-        order=order,
-        pairs=plan.pairs[has_code],
-        retrieved=Ranked(plan.retrieved.clusters[has_code], plan.retrieved.shares[has_code]),
-        backoff=plan.backoff,
-        replaces_rows=plan.replaces_rows,
-        inputs={**plan.inputs, "rows_beyond_codebook": int((~has_code).sum())},
-        explanation=plan.explanation,
-    )
-
-
-def _reason_counts(plan: Plan) -> dict[str, int]:
-    if plan.order is None:
-        return {}
-    if plan.order.all_rows:
-        return {str(plan.order.trigger): int(plan.pairs.shape[0])}
-    reasons = [str(row.reason) for row in plan.order.rows]
-    counts = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-    return counts | ({"retired": len(plan.order.retired)} if plan.order.retired else {})

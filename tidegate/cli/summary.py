@@ -64,6 +64,7 @@ def summarise(store: RunStore, worker: StreamWorker, records: Sequence[PaneRecor
         "coverage": _rate(totals[ANSWERED], totals[SCORED]),
         "scored": int(totals[SCORED]),
         "table_version": next((r.table_version for r in reversed(records) if r.table_version is not None), None),
+        "model": next((r.model for r in reversed(records) if r.model is not None), None),
         "finetune_flags": len(flags),
         "flags": [
             {"window_end": iso_utc(f.window_end_ms), "reason": str(f.reason), "numbers": f.numbers} for f in flags

@@ -1,0 +1,106 @@
+"""Engines: what answers prompts. One contract, one suite of tests for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refresh.prompts import PromptBuilder, RowContexts
+from tidegate.errors import ConfigError, EngineError
+
+ENGINES = ("embedded", "frequency")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Ranked answers of the rows that were asked, in their order.
+
+    Attributes
+    ----------
+    clusters : int32[n, top_n]            best first; -1 = no (further) answer
+    probabilities : float32[n, top_n]     descending; 0 where there is no answer
+    label_mass : float32[n]               probability that a free answer would have been one that is allowed
+    """
+
+    clusters: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+    label_mass: NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Answers rows.
+
+    A row's answer follows from its prompt and the engine's fingerprint alone: not from the rows around it, their
+    order or the size of the batch, and not from clusters that the prompt does not name and the engine was not taught.
+    """
+
+    name: str
+    fingerprint: str
+    """All that determines answers besides the prompt: weights, tokenizer, codebook."""
+
+    @property
+    def prompts(self) -> PromptBuilder:
+        """How rows are asked, with the catalogue as it is now; row keys are made from it."""
+        ...
+
+    def grow(self, names: Sequence[str]) -> None:
+        """Take the catalogue as it is now. Ids that were known keep their names.
+
+        Raises
+        ------
+        CatalogueError
+            If a known cluster has another name, or there are more clusters than codes.
+        """
+        ...
+
+    def infer(self, contexts: RowContexts, *, top_n: int, on_progress: Callable[[int], None] | None = None) -> Answers:
+        """Answer rows; never with c1 or c2.
+
+        Parameters
+        ----------
+        contexts : RowContexts of n rows
+        top_n : ranks to return
+        on_progress : called with the number of rows answered so far
+        """
+        ...
+
+
+def open_engine(name: str, names: Sequence[str], *, model_folder: Path | None = None, n_retrieved: int = 1) -> Engine:
+    """Open an engine for a catalogue.
+
+    Parameters
+    ----------
+    name : str
+        ``embedded`` or ``frequency``.
+    names : sequence of str
+        The catalogue's clusters by id.
+    model_folder : Path, optional
+        Where the embedded model lies (`refresh.training.train_model` writes one).
+    n_retrieved : int
+        Clusters that the frequency engine reads; a model reads as many as it was taught to.
+
+    Raises
+    ------
+    ConfigError
+        If there is no engine of that name.
+    EngineError
+        If the model cannot be loaded.
+    CatalogueError
+        If the model was taught for another catalogue.
+    """
+    if name == "frequency":
+        from refresh.engines.frequency import FrequencyEngine
+
+        return FrequencyEngine(names, n_retrieved=n_retrieved)
+    if name != "embedded":
+        raise ConfigError(f"There is no engine {name!r}", f"Choose one of {', '.join(ENGINES)}", place="engine")
+    if model_folder is None:
+        raise EngineError("The embedded engine has no model", "Train one for this catalogue first", place="engine")
+    from refresh.engines.embedded import EmbeddedEngine
+
+    return EmbeddedEngine(model_folder, names)

@@ -1,0 +1,69 @@
+"""Model output is untrusted: which answers may enter the table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refresh.engines import Answers
+from refresh.prompts import RowContexts
+
+
+class Fault(StrEnum):
+    """What may be wrong with a row's answer."""
+
+    NO_ANSWER = "no_answer"  # no cluster in the first rank
+    UNKNOWN_CLUSTER = "unknown_cluster"  # an id outside the catalogue
+    NOT_NEW = "not_new"  # c1 or c2
+    DUPLICATE = "duplicate"  # a cluster twice
+    GAP = "gap"  # an answer behind a rank without one
+    PROBABILITY = "probability"  # not finite, outside [0, 1], or not descending
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Which rows are sound.
+
+    Attributes
+    ----------
+    valid : bool[n]
+    faults : rows by fault; a row with several is counted once, by the first in the order of `Fault`
+    """
+
+    valid: NDArray[np.bool_]
+    faults: dict[Fault, int]
+
+
+def validate(answers: Answers, contexts: RowContexts, n_clusters: int) -> Validation:
+    """Check answers against the catalogue and their contexts. `O(n k²)`.
+
+    A row that is not valid keeps its old value: that is the caller's to do.
+    """
+    sound = np.ones(len(contexts), dtype=np.bool_)
+    faults: dict[Fault, int] = {}
+    for fault, is_faulty in _faulty_rows(answers, contexts, n_clusters).items():
+        n_rows = int((sound & is_faulty).sum())
+        if n_rows:
+            faults[fault] = n_rows
+        sound &= ~is_faulty
+    return Validation(sound, faults)
+
+
+def _faulty_rows(answers: Answers, contexts: RowContexts, n_clusters: int) -> dict[Fault, NDArray[np.bool_]]:
+    clusters, probabilities = answers.clusters, answers.probabilities
+    given = clusters != -1
+    ranked = np.sort(np.where(given, clusters.astype(np.int64), -1 - np.arange(clusters.shape[1])), axis=1)
+    is_context = (clusters == contexts.c1[:, None]) | (clusters == contexts.c2[:, None])
+    in_range = np.isfinite(probabilities) & (probabilities >= 0) & (probabilities <= 1)
+    rising = probabilities[:, 1:] > probabilities[:, :-1]
+    return {
+        Fault.NO_ANSWER: ~given[:, :1].any(axis=1),
+        Fault.UNKNOWN_CLUSTER: ((clusters < -1) | (clusters >= n_clusters)).any(axis=1),
+        Fault.NOT_NEW: (given & is_context).any(axis=1),
+        Fault.DUPLICATE: (ranked[:, 1:] == ranked[:, :-1]).any(axis=1),
+        Fault.GAP: (given[:, 1:] & ~given[:, :-1]).any(axis=1),
+        Fault.PROBABILITY: (given & ~in_range).any(axis=1) | (rising & given[:, 1:]).any(axis=1),
+    }

@@ -1,0 +1,120 @@
+"""The engine of a run: opened once, grown with the catalogue, its model trained on the first full window."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from refresh.engines import ENGINES, Engine, open_engine
+from tidegate.config import RunSettings
+from tidegate.counts import BucketedCounts
+from tidegate.errors import RequestError
+
+OnTraining = Callable[[str, int, int], None]
+"""Called with the lesson, the steps done and the most there can be."""
+
+
+class EngineKeeper(Protocol):
+    """Hands the engine out, fit for the catalogue as it is at a pane's end."""
+
+    def engine(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Engine:
+        """Give the engine.
+
+        Parameters
+        ----------
+        names : the catalogue's clusters by id
+        window : counts of the last full window, to train on if there is no model yet
+        model : folder that an earlier pane of the run recorded, if any
+        """
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """Folder of the weights that answer; None for an engine without weights."""
+        ...
+
+
+@dataclass(slots=True)
+class FrequencyKeeper:
+    """No model: rows are answered by the counts themselves."""
+
+    _engine: Engine | None = None
+    model: str | None = None
+
+    def engine(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Engine:
+        """Open the engine at the first call, grow it at the others."""
+        if self._engine is None:
+            self._engine = open_engine("frequency", names)
+        self._engine.grow(names)
+        return self._engine
+
+
+class EmbeddedKeeper:
+    """The embedded model: one that was given, or one that the run trains for itself.
+
+    Parameters
+    ----------
+    given : Path, optional
+        Model folder to use as it is.
+    folder : Path
+        Where a model that is trained goes, one folder a pane.
+    seed : int
+    on_training : told how the training goes
+    """
+
+    def __init__(self, given: Path | None, folder: Path, seed: int, on_training: OnTraining | None = None) -> None:
+        self._given, self._folder, self._seed = given, folder, seed
+        self.on_training = on_training
+        self._engine: Engine | None = None
+        self.model: str | None = None
+
+    def engine(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Engine:
+        """Open the model at the first call (training it before, if there is none); grow it at the others."""
+        if self._engine is None:
+            known = Path(model) if model else self._given
+            folder = known or self._trained(names, window, pane)
+            self.model = str(folder)
+            self._engine = open_engine("embedded", _nameable(names, None), model_folder=folder)
+        self._engine.grow(_nameable(names, self._engine))
+        return self._engine
+
+    def _trained(self, names: list[str], window: BucketedCounts, pane: int) -> Path:
+        """Train on the window: retrieval from one half of the users, labels from the other."""
+        from refresh.training import train_model
+
+        folder = self._folder / f"pane-{pane}"
+        shutil.rmtree(folder, ignore_errors=True)  # what a crash left of the same training
+        train_model(
+            names,
+            window.of_buckets(0).without_buckets(),
+            window.of_buckets(1).without_buckets(),
+            folder,
+            seed=self._seed,
+            on_progress=self.on_training,
+        )
+        return folder
+
+
+def _nameable(names: list[str], engine: Engine | None) -> list[str]:
+    """Leave out the newest clusters that the model has no code for; their backoff serves them."""
+    return names if engine is None else names[: engine.prompts.codebook.capacity]
+
+
+def open_keeper(settings: RunSettings, run_id: str, on_training: OnTraining | None = None) -> EngineKeeper:
+    """Make the keeper of the engine that `settings` name.
+
+    Raises
+    ------
+    RequestError
+        If there is no such engine.
+    """
+    if settings.engine == "frequency":
+        return FrequencyKeeper()
+    if settings.engine == "embedded":
+        return EmbeddedKeeper(settings.model, settings.home / "models" / run_id, settings.seed, on_training)
+    raise RequestError(
+        f"there is no engine {settings.engine!r}", f"Choose one of {', '.join(ENGINES)}", place="--engine"
+    )
