@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from refresh.codebook import Codebook, names_fingerprint
 from refresh.engines import Answers
 from refresh.engines.model_files import read_manifest, read_model, read_vocabulary
+from refresh.engines.threads import single_thread
 from refresh.prompts import PromptBuilder, RowContexts, Template
 from tidegate.errors import CatalogueError
 
@@ -94,7 +95,7 @@ class EmbeddedEngine:
             return stop
 
         # One batch a core beats one batch over all cores: nothing waits at a barrier for a core that is busy.
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=_compute_alone) as pool:
+        with ThreadPoolExecutor(_n_cores(), initializer=_compute_alone) as pool:
             for n_done in pool.map(infer_from, range(0, n_rows, _BATCH)):
                 if on_progress is not None:
                     on_progress(n_done)
@@ -107,7 +108,7 @@ class EmbeddedEngine:
         import torch
 
         tokens = torch.from_numpy(self._prompts.token_ids(contexts, self._vocabulary))
-        with torch.inference_mode():
+        with single_thread(), torch.inference_mode():
             logits = self._model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[:, 0]
             stop = self._code_start + self._prompts.codebook.capacity
             likely = torch.softmax(logits, dim=1)[:, self._code_start : stop]
@@ -137,3 +138,8 @@ def _compute_alone() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+def _n_cores() -> int:
+    """Cores that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

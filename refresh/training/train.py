@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from refresh.codebook import Codebook, names_fingerprint
 from refresh.engines.model_files import ModelManifest, require_new, write_model
+from refresh.engines.threads import single_thread
 from refresh.evidence import Evidence
 from refresh.prompts import PromptBuilder, Template
 from refresh.training.model import ModelShape, new_model, new_tokenizer
@@ -98,7 +98,7 @@ def train_model(
         Evidence(evidence, cluster_seeds(list(names))), labels, seed=seed, n_samples=budget.n_samples
     )
     taught, held_out = split_samples(samples, budget.held_out, seed=seed)
-    with _single_thread():
+    with single_thread():
         reading = teach_reading(pupil, budget, seed=seed, on_progress=report_progress)
         transitions = teach_transitions(pupil, taught, budget, seed=seed, on_progress=report_progress)
         accuracy = reading_accuracy(pupil, seed)
@@ -118,19 +118,6 @@ def train_model(
 
 def _silently(_lesson: str, _step: int, _n_steps: int) -> None:
     """Report no progress."""
-
-
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """Compute on one thread: batches are too small to share, and sums then do not depend on the number of cores."""
-    import torch
-
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(n_threads)
 
 
 def _recall(answers: np.ndarray[tuple[int, ...], np.dtype[np.int32]], samples: Samples) -> float | None:

@@ -74,9 +74,7 @@ def _closed(row: list[int]) -> list[int]:
 
 def _watches(log: list[tuple[int, int, int]], start_ms: int = 1_000) -> list[Watch[int]]:
     times_ms = start_ms + np.cumsum([step for _, _, step in log], dtype=np.int64)
-    return [
-        Watch(user, cluster, time_ms) for (user, cluster, _), time_ms in zip(log, times_ms.tolist(), strict=True)
-    ]
+    return [Watch(user, cluster, time_ms) for (user, cluster, _), time_ms in zip(log, times_ms.tolist(), strict=True)]
 
 
 def _options(rules: Rules) -> SequenceOptions:
@@ -178,7 +176,9 @@ def test_one_endless_sequence_is_trimmed_without_changing_what_it_yields(window_
     assert keys[: len(cut.transitions)] == _extend(SequenceState(_options(rules)), watches[:2_000], no_predictions())
     assert state.stats.values[:, 1].sum() == 1  # one sequence, however often its beginning was forgotten
     whole = SequenceState(_options(Rules(window_ms, window_ms, adjacent=True, allow_return=True)))
-    by_batch = [key for at in range(0, n, 4_000) for key in _extend(whole, watches[at : at + 4_000], table.predictions())]
+    by_batch = [
+        key for at in range(0, n, 4_000) for key in _extend(whole, watches[at : at + 4_000], table.predictions())
+    ]
     assert by_batch == keys
     assert whole.stats.values.tolist() == state.stats.values.tolist()
 

@@ -170,9 +170,7 @@ def test_a_pane_is_recorded_with_all_its_counts_or_not_at_all(
     assert _content(store) == before
 
 
-def test_recording_a_pane_merges_its_deltas_into_one_row(
-    open_store: Callable[..., RunStore], tmp_path: Path
-) -> None:
+def test_recording_a_pane_merges_its_deltas_into_one_row(open_store: Callable[..., RunStore], tmp_path: Path) -> None:
     store = open_store(path=tmp_path / "store.db")
     for number in (1, 2, 3):
         store.commit(_checkpoint(number))

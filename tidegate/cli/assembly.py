@@ -87,7 +87,8 @@ def assemble(settings: RunSettings, clock: Clock) -> Iterator[Assembly]:
             policy=policy,
             engines=open_keeper(settings, store.run_id),
             drift=_drift_options(settings),
-            flags=FlagOptions(),
+            # Context is wholly fresh one window after a shift; what lasts for another window is the weights' fault.
+            flags=FlagOptions(patience_panes=2 * sequences.window_panes, level_panes=sequences.window_panes),
             clock=clock,
             top_n=settings.top_n,
         )

@@ -30,9 +30,15 @@ def synth_command(
     truth: Path | None,
 ) -> None:
     """Write a synthetic log of watch events with planted, known interest drift."""
-    changes = {"days": days, "n_clusters": clusters, "n_users": users, "sessions_per_day": sessions_per_day}
-    given = {field: value for field, value in changes.items() if value is not None}
-    world = replace(world_named(name), seed=seed, **given)
+    known = world_named(name)
+    world = replace(
+        known,
+        seed=seed,
+        days=days or known.days,
+        n_clusters=clusters or known.n_clusters,
+        n_users=users or known.n_users,
+        sessions_per_day=sessions_per_day or known.sessions_per_day,
+    )
     n_events = write_log(world, out)
     click.echo(f"{out}: {n_events:,} events of world {name!r}, seed {seed}")
     if truth is not None:
