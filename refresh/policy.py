@@ -68,10 +68,11 @@ class AdaptivePolicy:
             view.evidence, view.table, horizon_windows=options.horizon_windows, confidence_z=options.confidence_z
         )
         reasons = _reasons(rows, view)
-        pays = (rows.gain_hits > options.price) & rows.is_new_context & ~rows.backs_off
+        pays = (rows.gain_hits > options.price) & rows.is_new_context
         is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
         bought = pays & ~is_cooling
-        order = _order(view, rows, reasons, bought)
+        retired = rows.backs_off & ~bought
+        order = _order(view, rows, reasons, bought, retired)
         return Plan(
             order=order,
             pairs=rows.pairs[bought],
@@ -87,7 +88,7 @@ class AdaptivePolicy:
                 "rows_that_pay": int(pays.sum()),
                 "rows_cooling_down": int((pays & is_cooling).sum()),
                 "rows_bought": int(bought.sum()),
-                "rows_retired": int(rows.backs_off.sum()),
+                "rows_retired": int(retired.sum()),
                 "gain_hits": float(rows.gain_hits[bought].sum()),
                 **_drift_inputs(view.report),
             },
@@ -175,20 +176,25 @@ def _reasons(rows: Selection, view: View) -> NDArray[np.object_]:
     return reasons
 
 
-def _order(view: View, rows: Selection, reasons: NDArray[np.object_], bought: NDArray[np.bool_]) -> RefreshOrder | None:
-    if view.table is not None and not bought.any() and not rows.backs_off.any():
+def _order(
+    view: View,
+    rows: Selection,
+    reasons: NDArray[np.object_],
+    bought: NDArray[np.bool_],
+    retired: NDArray[np.bool_],
+) -> RefreshOrder | None:
+    if view.table is not None and not bought.any() and not retired.any():
         return None
     c1, c2 = unpack_pairs(rows.pairs)
-    chosen, retired = np.flatnonzero(bought), np.flatnonzero(rows.backs_off)
     return RefreshOrder(
         order_id=_order_id(view),
         window_end_ms=view.window_end_ms,
         trigger=Trigger.FIRST_TABLE if view.table is None else Trigger.POLICY,
         rows=tuple(
             RowOrder(c1=int(c1[i]), c2=int(c2[i]), reason=reasons[i], gain_hits=float(rows.gain_hits[i]))
-            for i in chosen
+            for i in np.flatnonzero(bought)
         ),
-        retired=tuple((int(c1[i]), int(c2[i])) for i in retired),
+        retired=tuple((int(c1[i]), int(c2[i])) for i in np.flatnonzero(retired)),
     )
 
 

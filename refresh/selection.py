@@ -5,7 +5,8 @@ from the same window, so their difference has the variance of a multinomial cont
 
     var(p_r - p_s) = (p_r + p_s - (p_r - p_s)^2) / (n + m + 1)
 
-What is served now is the pair's row or, without one, its fresh backoff, which costs nothing.
+What a fresh row is held against is the best that is free: the pair's row or, where that is better or there is no
+row, its fresh backoff.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ class Selection:
     traffic : int64[n]         transitions in the window
     fresh : int32[n]           answer that the window's evidence gives
     served : int32[n]          answer that is served now
-    gain_hits : float64[n]     lower bound of the hits that `fresh` regains over the horizon
+    gain_hits : float64[n]     lower bound of the hits that `fresh` gains over the horizon, on the best that is free
     is_new_context : bool[n]   the row would be asked with another retrieved line than last time
-    backs_off : bool[n]        the fresh backoff serves the pair at least as well as its row: drop the row, no call
+    backs_off : bool[n]        the fresh backoff serves the pair better than its row does: drop the row, no call,
+                               unless a fresh row is bought
     """
 
     pairs: NDArray[np.int64]
@@ -63,8 +65,9 @@ def weigh_rows(
     fresh = evidence.rank(pairs, 1).clusters[:, 0]
     traffic = evidence.totals(pairs)
     bound = _Bound(evidence, pairs, traffic, confidence_z)
-    gain = np.where(fresh != served, bound.of(fresh, served) * traffic * horizon_windows, 0.0)
-    better_backoff = (backoff != served) & (bound.of(backoff, served) > 0)
+    backs_off = has_row & (backoff != served) & (bound.of(backoff, served) > 0)
+    best_free = np.where(backs_off, backoff, served)
+    gain = np.where(fresh != best_free, bound.of(fresh, best_free) * traffic * horizon_windows, 0.0)
     return Selection(
         pairs=pairs,
         has_row=has_row,
@@ -73,7 +76,7 @@ def weigh_rows(
         served=served,
         gain_hits=gain,
         is_new_context=~has_row | (context != fresh),
-        backs_off=has_row & ((fresh == backoff) & (fresh != served) & (gain > 0) | better_backoff),
+        backs_off=backs_off,
     )
 
 

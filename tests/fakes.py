@@ -34,7 +34,8 @@ class FakeSource:
     ----------
     partitions : by number
     schedule : sequence of (partition, n)
-        Batches to yield first; a partition that is at its end is passed over. The rest follows in `batch_records`.
+        Batches to yield first; an unknown partition, or one at its end, is passed over. The rest follows in batches
+        of `batch_records`.
     fails_after : int, optional
         Batches after which a SourceError is raised.
     """
@@ -51,7 +52,7 @@ class FakeSource:
         fails_after: int | None = None,
     ) -> None:
         self._records = {number: list(events) for number, events in partitions.items()}
-        self._schedule = list(schedule)
+        self._schedule = [(partition, n) for partition, n in schedule if partition in self._records]
         self._batch_records = batch_records
         self._fails_after = fails_after
         self._codes: dict[str, int] = {}

@@ -37,7 +37,9 @@ class Trigger(StrEnum):
 class PairDrift(msgspec.Struct, frozen=True, kw_only=True):
     """One compared pair of a drift report.
 
-    ``drift`` is ``1 - jaccard / null`` and is reported with the counts it rests on.
+    ``jaccard`` is the raw measure, on all counts. ``drift`` is ``1 - J / null`` with J at the matched counts that the
+    null is measured at, so where traffic differs it is not ``1 - jaccard / null``; the counts it rests on stand
+    beside it.
     """
 
     c1: int
@@ -73,7 +75,7 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     drift_traffic_mean: float | None
     """`drift` weighted by the pairs' transitions in the window."""
     table_z: float | None
-    """Standard deviations by which the summed G of all pairs exceeds its permutation mean: the window as a whole."""
+    """Standard deviations by which the statistic summed over all pairs exceeds its permutation mean."""
     alarmed: bool
     """Whether the window as a whole drifts; without it no pair may be refreshed by reason of drift."""
     flagged: tuple[PairDrift, ...] = ()

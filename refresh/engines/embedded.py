@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from refresh.codebook import Codebook, names_fingerprint
 from refresh.engines import Answers
 from refresh.engines.model_files import read_manifest, read_model, read_vocabulary
-from refresh.engines.threads import single_thread
 from refresh.prompts import PromptBuilder, RowContexts, Template
 from tidegate.errors import CatalogueError
 
@@ -108,7 +107,7 @@ class EmbeddedEngine:
         import torch
 
         tokens = torch.from_numpy(self._prompts.token_ids(contexts, self._vocabulary))
-        with single_thread(), torch.inference_mode():
+        with torch.inference_mode():
             logits = self._model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[:, 0]
             stop = self._code_start + self._prompts.codebook.capacity
             likely = torch.softmax(logits, dim=1)[:, self._code_start : stop]

@@ -11,7 +11,6 @@ import numpy as np
 
 from refresh.codebook import Codebook, names_fingerprint
 from refresh.engines.model_files import ModelManifest, require_new, write_model
-from refresh.engines.threads import single_thread
 from refresh.evidence import Evidence
 from refresh.prompts import PromptBuilder, Template
 from refresh.training.model import ModelShape, new_model, new_tokenizer
@@ -24,6 +23,7 @@ from refresh.training.teach import (
     teach_reading,
     teach_transitions,
 )
+from refresh.training.threads import single_thread
 from tidegate.counts import SuccessorCounts
 from tidegate.hashing import cluster_seeds
 

@@ -219,7 +219,7 @@ def new_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Run]:
 
 
 # The factory makes a new folder each time, so examples share nothing.
-hypothesis_settings = settings(max_examples=40, deadline=None)
+hypothesis_settings = settings(max_examples=20, deadline=None)
 
 
 @given(case=cases(), schedule=cuts())

@@ -81,7 +81,8 @@ def run(
         watcher = _Watcher(assembly, metrics, progress)
         pipeline = Pipeline(assembly.parts, watcher.on_record)
         if settings.serve:
-            app = build_app(Lookup(assembly.parts.tables), metrics_asgi(metrics.registry))
+            lookup = Lookup(assembly.parts.tables, on_rejected=lambda _: metrics.observe_rejected_version())
+            app = build_app(lookup, metrics_asgi(metrics.registry))
             service = stack.enter_context(serve(app, settings.host, settings.port))
             console.print(f"serving {service.url}/v1/next and {service.url}/metrics")
         failure: SourceError | None = None

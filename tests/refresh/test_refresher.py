@@ -1,0 +1,117 @@
+"""Orders are carried out once: known keys cost nothing, bad answers change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from refresh.engines import Answers, open_engine
+from refresh.policy import AdaptivePolicy, CalendarPolicy
+from refresh.prompts import RowContexts
+from refresh.refresher import Refreshed, Refresher
+from refresh.row_cache import RowCache
+from refresh.table import TransitionTable
+from tests.refresh.test_policy import LOG, NAMES, OWN, table_with, view
+from tidegate.errors import EngineError
+
+EMPTY = TransitionTable.empty(NAMES, top_n=2)
+
+
+class SpyEngine:
+    """The frequency engine, with a note of every row it is asked for and faults on demand."""
+
+    name = "spy"
+    fingerprint = "spy-1"
+
+    def __init__(self) -> None:
+        self._engine = open_engine("frequency", list(NAMES))
+        self.asked: list[tuple[int, int]] = []
+        self.answers_c2 = False
+
+    @property
+    def prompts(self):
+        return self._engine.prompts
+
+    def grow(self, names):
+        self._engine.grow(names)
+
+    def infer(self, contexts: RowContexts, *, top_n: int, on_progress=None) -> Answers:
+        self.asked += list(zip(contexts.c1.tolist(), contexts.c2.tolist(), strict=True))
+        answers = self._engine.infer(contexts, top_n=top_n, on_progress=on_progress)
+        return replace(answers, clusters=np.tile(contexts.c2[:, None], top_n)) if self.answers_c2 else answers
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> RowCache:
+    return RowCache(tmp_path / "rows", top_n=2)
+
+
+def execute(engine: SpyEngine, cache: RowCache, plan, table=EMPTY, *, pane: int = 9) -> Refreshed:
+    return Refresher(engine, cache, top_n=2).execute(plan, table, table_version=0, pane=pane, window_end_ms=pane)
+
+
+def test_bought_rows_and_the_free_backoff_arrive_in_the_table(cache: RowCache):
+    engine = SpyEngine()
+    refreshed = execute(engine, cache, AdaptivePolicy(top_n=2).plan(view(LOG, None)))
+    assert engine.asked == [(0, 1)]
+    assert refreshed.table.predict(np.array([0, 4], np.int32), np.array([1, 1], np.int32)).tolist() == [2, 3]
+    assert (refreshed.result.llm_calls, refreshed.result.reused, refreshed.result.outcome) == (1, 0, "completed")
+    assert refreshed.result.rows_changed == 2  # the pair's row and the backoff row of cluster 1
+
+
+def test_an_equal_key_is_never_inferred_again(cache: RowCache):
+    engine, plan = SpyEngine(), AdaptivePolicy(top_n=2).plan(view(LOG, None))
+    first = execute(engine, cache, plan, pane=9)
+    again = execute(engine, cache, plan, first.table, pane=10)
+    assert engine.asked == [(0, 1)]
+    assert (again.result.llm_calls, again.result.reused, again.result.rows_changed) == (0, 1, 0)
+    assert again.table.content_checksum() == first.table.content_checksum()
+
+
+def test_a_pane_done_again_after_a_crash_asks_nothing_and_counts_the_same(cache: RowCache, tmp_path: Path):
+    engine, plan = SpyEngine(), AdaptivePolicy(top_n=2).plan(view(LOG, None))
+    first = execute(engine, cache, plan)
+    again = execute(engine, RowCache(tmp_path / "rows", top_n=2), plan)
+    assert engine.asked == [(0, 1)]
+    assert again.result.llm_calls == first.result.llm_calls == 1
+    assert again.table.content_checksum() == first.table.content_checksum()
+
+
+def test_calendars_pay_for_every_row_each_time(cache: RowCache):
+    engine, plan = SpyEngine(), CalendarPolicy(1, name="always").plan(view(LOG, None))
+    first = execute(engine, cache, plan, pane=9)
+    again = execute(engine, cache, plan, first.table, pane=10)
+    assert (again.result.llm_calls, again.result.reused) == (4, 0)
+
+
+def test_an_invalid_answer_keeps_the_old_row_and_is_counted(cache: RowCache):
+    engine = SpyEngine()
+    engine.answers_c2 = True
+    stale = table_with(OWN, 5)
+    refreshed = execute(engine, cache, AdaptivePolicy(top_n=2).plan(view(LOG, stale)), stale)
+    assert refreshed.result.rows_invalid == 1
+    assert refreshed.table.clusters[0, 0] == 5
+    assert len(cache) == 0
+
+
+def test_retired_rows_leave_the_table(cache: RowCache):
+    stale = table_with(4 << 16 | 1, 2)
+    plan = AdaptivePolicy(top_n=2).plan(view({(4, 1, 3): 60, (5, 1, 3): 60}, stale))
+    refreshed = execute(SpyEngine(), cache, plan, stale)
+    assert refreshed.table.n_rows == 0
+    assert (refreshed.result.rows_retired, refreshed.result.llm_calls) == (1, 0)
+
+
+def test_a_failing_engine_leaves_table_and_cache_alone(cache: RowCache, monkeypatch: pytest.MonkeyPatch):
+    engine = SpyEngine()
+
+    def fail(*_: object, **__: object) -> Answers:
+        raise EngineError("no answer", "Start it")
+
+    monkeypatch.setattr(engine, "infer", fail)
+    with pytest.raises(EngineError, match="no answer"):
+        execute(engine, cache, AdaptivePolicy(top_n=2).plan(view(LOG, None)))
+    assert len(cache) == 0
