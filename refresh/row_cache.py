@@ -116,10 +116,11 @@ class RowCache:
 
     def _load(self, path: Path) -> None:
         try:
-            with np.load(path, allow_pickle=False) as columns:
+            # From memory: numpy leaves a file open that it finds to be no archive.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as columns:
                 pane = int(path.stem.removeprefix("pane-"))
                 self._add(columns["keys"], pane, columns["clusters"], columns["probabilities"])
-        except (ValueError, KeyError, IndexError, OSError, EOFError, BadZipFile):
+        except (ValueError, KeyError, IndexError, OSError, EOFError, RuntimeError, BadZipFile):
             # A damaged file costs its rows a second call, never a wrong answer (zip entries have a CRC).
             path.unlink()
 

@@ -7,18 +7,14 @@ or lost ("Storing Offsets Outside Kafka", Kafka consumer documentation).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import Connection, delete, insert, select, update
 
-from stream.checkpoint import Checkpoint, Progress, decode_segment, encode_segment
+from stream.checkpoint import Checkpoint, Progress, encode_segment
+from stream.run_reader import RunReader, run_id_of
 from stream.schema import (
     SCHEMA_VERSION,
     clusters,
@@ -31,15 +27,12 @@ from stream.schema import (
     sequence_segments,
     store_info,
 )
-from stream.sequences import UserSegment
-from tidegate.counts import BucketedCounts
 from tidegate.errors import FencedError, StoreError
-from tidegate.hashing import hash_text
 
 _OF_A_RUN = (offsets, clusters, sequence_segments, pane_counts, pane_stats, pane_records)
 
 
-class RunStore:
+class RunStore(RunReader):
     """One run's part of the store, owned by this process until another one opens the same run.
 
     Attributes
@@ -54,10 +47,8 @@ class RunStore:
     """
 
     def __init__(self, path: Path, source: str, flags: str) -> None:
-        self._path = path
-        self.run_id = f"{hash_text(source + chr(0) + flags):016x}"
         _make_folder(path.parent)
-        self._engine = _sqlite_engine(path)
+        super().__init__(path, run_id_of(source, flags))
         with self._transaction() as connection:
             self._check_schema(connection)
             self.resumed = self._open_run(connection, source, flags)
@@ -190,74 +181,6 @@ class RunStore:
             connection.execute(update(runs).where(runs.c.run_id == self.run_id).values(is_finished=1))
         self._commit_number = number
 
-    def progress(self) -> Progress:
-        """How far the run has come."""
-        with self._transaction() as connection:
-            row = connection.execute(select(runs.c.progress).where(runs.c.run_id == self.run_id)).one()
-        return msgspec.msgpack.decode(row.progress, type=Progress)
-
-    def offsets(self) -> dict[int, tuple[int, int]]:
-        """Next offset and latest event time (ms) by partition."""
-        return {row.partition: (row.next_offset, row.latest_ms) for row in self._rows(offsets, offsets.c.partition)}
-
-    def cluster_names(self) -> list[str]:
-        """Names by cluster id."""
-        return [row.name for row in self._rows(clusters, clusters.c.cluster_id)]
-
-    def segments(self) -> Iterator[UserSegment]:
-        """Sequence state, oldest segment first."""
-        for row in self._rows(sequence_segments, sequence_segments.c.commit_number):
-            yield decode_segment(row.body)
-
-    def stats(self) -> dict[int, NDArray[np.int64]]:
-        """Figures by pane, ascending: int64[7] each."""
-        return {row.pane: np.frombuffer(row.figures, np.int64) for row in self._rows(pane_stats, pane_stats.c.pane)}
-
-    def records(self) -> dict[int, bytes]:
-        """Return what was decided, by pane, ascending."""
-        return {row.pane: row.body for row in self._rows(pane_records, pane_records.c.pane)}
-
-    def counts(self, first_pane: int, last_pane: int) -> BucketedCounts:
-        """Transitions of the panes `first_pane` … `last_pane`, both included."""
-        with self._transaction() as connection:
-            return self._counts(connection, first_pane, last_pane)
-
-    def _counts(self, connection: Connection, first_pane: int, last_pane: int) -> BucketedCounts:
-        rows = connection.execute(
-            select(pane_counts.c["keys"], pane_counts.c.counts).where(
-                pane_counts.c.run_id == self.run_id, pane_counts.c.pane.between(first_pane, last_pane)
-            )
-        )
-        return BucketedCounts.merge(
-            [BucketedCounts(np.frombuffer(keys, np.int64), np.frombuffer(counts, np.int64)) for keys, counts in rows]
-        )
-
-    def n_segments(self) -> int:
-        """Count the stored segments, to know when replacing them all is worth it."""
-        with self._transaction() as connection:
-            count = select(func.count()).where(sequence_segments.c.run_id == self.run_id)
-            return int(connection.scalar(count) or 0)
-
-    def _rows(self, table: Any, order: Any) -> list[Any]:
-        with self._transaction() as connection:
-            return list(connection.execute(select(table).where(table.c.run_id == self.run_id).order_by(order)))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DatabaseError as error:
-            raise StoreError(
-                f"the database refused: {error.orig}",
-                "Check free space and permissions, and that the file is a Tidegate store",
-                place=str(self._path),
-            ) from error
-
-    def close(self) -> None:
-        """Release the database."""
-        self._engine.dispose()
-
 
 def _make_folder(folder: Path) -> None:
     try:
@@ -273,21 +196,3 @@ def _offset_rows(checkpoint: Checkpoint) -> list[dict[str, Any]]:
         {"partition": partition, "next_offset": next_offset, "latest_ms": latest_ms}
         for partition, (next_offset, latest_ms) in checkpoint.offsets.items()
     ]
-
-
-def _sqlite_engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        # The driver must not begin transactions by itself: it would do so late, after the first read.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        # In WAL mode NORMAL survives a killed process whole; a power cut may take the last commits, offsets included.
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine

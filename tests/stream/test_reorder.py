@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,7 +29,7 @@ def test_lateness_does_not_depend_on_how_a_partition_is_cut(times_ms: list[int],
     bounds = [0, *sorted(min(cut, len(times_ms)) for cut in cuts), len(times_ms)]
     is_late: list[bool] = []
     latest_ms = BEGINNING_OF_TIME_MS
-    for first, end in zip(bounds, bounds[1:], strict=False):
+    for first, end in pairwise(bounds):
         part = times_ms[first:end]
         is_late += late_events(_array(part), latest_ms, LATENESS_MS).tolist()
         latest_ms = max([latest_ms, *part])

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream import worker as worker_module
-from stream.catalogue import Catalogue
 from stream.events import Outcome
 from stream.predictions import Predictions, index_predictions, no_predictions
 from stream.sequences import Dedup, SequenceOptions
@@ -180,7 +179,7 @@ class Run:
         """Compare everything that is stored with the recount."""
         expected, store = expected_of(self.case), RunStore(self.path, "log", "{}")
         assert self.panes == expected.panes
-        assert [record for record in store.records().values()] == [b"more"] * (len(self.panes) - 1) + [b"last"]
+        assert list(store.records().values()) == [b"more"] * (len(self.panes) - 1) + [b"last"]
         assert store.cluster_names() == list(expected.ids)
         counts: Counter[tuple[int, int, int, int]] = Counter()
         for pane in self.panes:
@@ -392,7 +391,7 @@ def test_nothing_is_unanswered_before_the_first_pane_is_closed(new_run: Callable
 
 
 def test_a_source_without_any_record_is_an_error(new_run: Callable[[Case], Run]) -> None:
-    with pytest.raises(EmptySourceError, match="fake: no record at all. Check --source"):
+    with pytest.raises(EmptySourceError, match=r"fake: no record at all\. Check --source"):
         new_run(_one()).session()
 
 
@@ -462,9 +461,7 @@ def test_known_clusters_keep_the_ids_that_they_were_given(new_run: Callable[[Cas
     for _ in range(2):
         store = RunStore(run.path, "log", "{}")
         known = ["zoo", "cats", "art", "bikes"]
-        worker = StreamWorker(
-            FakeSource(run.case.streams), store, run.case.options, known_clusters=known
-        )
+        worker = StreamWorker(FakeSource(run.case.streams), store, run.case.options, known_clusters=known)
         worker.run(lambda _: no_predictions(), no_predictions())
         assert store.cluster_names() == worker.catalogue.names == known
         store.close()

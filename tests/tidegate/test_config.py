@@ -158,6 +158,7 @@ def test_a_run_is_not_known_by_where_it_lies_or_how_it_is_watched() -> None:
             "host": "0.0.0.0",
             "port": 1,
             "follow": True,
+            "from_earliest": True,
             "checkpoint_records": 5,
             "kafka": {"sasl.password": "hush"},
         }
@@ -172,7 +173,7 @@ CHANGED = {
     "max_ahead": "2d", "user_column": "u", "item_column": "i", "cluster_column": "c", "time_column": "t",
     "time_unit": "ms", "items": "i.csv", "catalogue": "c.csv", "dedup": "adjacent", "allow_return": True,
     "engine": "frequency", "model": "m", "policy": "never", "price": 2.0, "horizon_windows": 3.0, "confidence_z": 2.0,
-    "cooldown_panes": 3, "backoff": "engine", "min_support": 5, "permutations": 50, "fdr": 0.2, "top_n": 4, "seed": 9,
+    "cooldown_panes": 3, "min_support": 5, "permutations": 50, "fdr": 0.2, "top_n": 4, "seed": 9,
 }  # fmt: skip
 
 
@@ -183,5 +184,5 @@ def test_a_run_is_known_by_every_flag_that_changes_its_result(field: str) -> Non
 
 
 def test_every_setting_is_either_part_of_the_identity_or_knowingly_not() -> None:
-    apart = {"home", "serve", "host", "port", "follow", "kafka", "checkpoint_records"}
+    apart = {"home", "serve", "host", "port", "follow", "from_earliest", "kafka", "checkpoint_records"}
     assert set(RunSettings.model_fields) == set(CHANGED) | apart

@@ -23,9 +23,7 @@ def test_a_file_is_created_or_replaced_and_nothing_is_left_beside_it(tmp_path: P
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_content(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
+def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     path = tmp_path / "table.json"
     path.write_bytes(b"old")
 

@@ -1,0 +1,146 @@
+"""Rows are paid for once, survive a crash, and a damaged file costs calls but never lies."""
+
+from __future__ import annotations
+
+import io
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refresh.row_cache import RowCache
+
+TOP_N = 3
+
+
+def _keys(*numbers: int) -> np.ndarray:
+    """Keys that all share their high word where numbers are equal modulo 4."""
+    return np.array([(number % 4, number) for number in numbers], np.uint64).reshape(-1, 2)
+
+
+def _answers(*numbers: int) -> tuple[np.ndarray, np.ndarray]:
+    clusters = np.array([(number, number + 1, -1) for number in numbers], np.int32).reshape(-1, TOP_N)
+    return clusters, (clusters / 1_000).astype(np.float32)
+
+
+def _known(cache: RowCache, pane: int, *numbers: int) -> tuple[list[bool], list[bool], list[int]]:
+    rows = cache.find(_keys(*numbers), pane)
+    assert rows.probabilities.dtype == np.float32
+    assert rows.clusters.shape == rows.probabilities.shape == (len(numbers), TOP_N)
+    return rows.is_known.tolist(), rows.is_free.tolist(), rows.clusters[:, 0].tolist()
+
+
+def test_an_empty_cache_knows_nothing(tmp_path: Path) -> None:
+    cache = RowCache(tmp_path / "none", TOP_N)
+    assert _known(cache, 1, 7, 8) == ([False, False], [False, False], [-1, -1])
+    cache.keep(_keys(), 1, *_answers())
+    assert not (tmp_path / "none").exists()
+
+
+def test_rows_of_an_earlier_pane_are_free_and_those_of_the_same_are_not(tmp_path: Path) -> None:
+    cache = RowCache(tmp_path, TOP_N)
+    cache.keep(_keys(1, 2), 5, *_answers(1, 2))
+    cache.keep(_keys(3), 6, *_answers(3))
+    for one in (cache, RowCache(tmp_path, TOP_N)):
+        assert len(one) == 3
+        assert _known(one, 6, 3, 2, 9, 1) == ([True, True, False, True], [False, True, False, True], [3, 2, -1, 1])
+        assert _known(one, 7, 3) == ([True], [True], [3])
+
+
+@pytest.mark.parametrize("reopens", [False, True])
+def test_a_second_attempt_of_a_pane_keeps_what_the_first_one_paid_for(tmp_path: Path, reopens: bool) -> None:
+    cache = RowCache(tmp_path, TOP_N)
+    cache.keep(_keys(1, 2), 5, *_answers(1, 2))
+    if reopens:
+        cache = RowCache(tmp_path, TOP_N)
+    cache.keep(_keys(3), 5, *_answers(3))
+    assert _known(RowCache(tmp_path, TOP_N), 6, 1, 2, 3) == ([True] * 3, [True] * 3, [1, 2, 3])
+
+
+def test_probabilities_come_back_to_the_bit(tmp_path: Path) -> None:
+    probabilities = np.array([[0.1, 1 / 3, 1e-30]], np.float32)
+    RowCache(tmp_path, TOP_N).keep(_keys(9), 0, _answers(9)[0], probabilities)
+    again = RowCache(tmp_path, TOP_N).find(_keys(9), 1)
+    assert again.probabilities.tobytes() == probabilities.tobytes()
+
+
+@given(
+    panes=st.lists(st.sets(st.integers(0, 40), max_size=12), max_size=6),
+    asked=st.lists(st.integers(0, 45), max_size=20),
+)
+@settings(max_examples=50, deadline=None)
+def test_the_cache_answers_as_a_dictionary_would(
+    tmp_path_factory: pytest.TempPathFactory, panes: list[set[int]], asked: list[int]
+) -> None:
+    """But for keys that share 64 bits with another: they may cost a call, never a wrong answer."""
+    folder = tmp_path_factory.mktemp("rows")
+    cache, pane_of = RowCache(folder, TOP_N), {}
+    for pane, numbers in enumerate(panes):
+        new = sorted(number for number in numbers if number not in pane_of)
+        pane_of |= dict.fromkeys(new, pane)
+        # A high word of its own for each number.
+        keys = np.array([(2**64 - 1 - number, number) for number in new], np.uint64).reshape(-1, 2)
+        cache.keep(keys, pane, *_answers(*new))
+    wanted = np.array([(2**64 - 1 - number, number) for number in asked], np.uint64).reshape(-1, 2)
+    for one in (cache, RowCache(folder, TOP_N)):
+        rows = one.find(wanted, 3)
+        assert rows.is_known.tolist() == [number in pane_of for number in asked]
+        assert rows.is_free.tolist() == [pane_of.get(number, 9) < 3 for number in asked]
+        assert rows.clusters[:, 0].tolist() == [number if number in pane_of else -1 for number in asked]
+
+
+def test_keys_that_share_their_first_word_are_never_confused(tmp_path: Path) -> None:
+    cache = RowCache(tmp_path, TOP_N)
+    cache.keep(_keys(1, 5), 0, *_answers(1, 5))
+    is_known, _, clusters = _known(cache, 1, 1, 5, 9)
+    assert not is_known[2]
+    assert all(cluster in (-1, number) for cluster, number in zip(clusters, (1, 5, 9), strict=True))
+
+
+def _file(tmp_path: Path) -> Path:
+    RowCache(tmp_path, TOP_N).keep(_keys(1, 2), 5, *_answers(1, 2))
+    (path,) = tmp_path.glob("pane-*.npz")
+    return path
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.9, 0.999])
+def test_a_file_that_was_cut_short_is_dropped(tmp_path: Path, share: float) -> None:
+    path = _file(tmp_path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    assert len(RowCache(tmp_path, TOP_N)) == 0
+    assert not path.exists()
+
+
+def test_a_file_with_flipped_bytes_is_dropped_or_right(tmp_path: Path) -> None:
+    path = _file(tmp_path)
+    content = path.read_bytes()
+    for at, flipped in product(range(len(content)), (0x01, 0xFF)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ flipped]) + content[at + 1 :])
+        is_known, _, clusters = _known(RowCache(tmp_path, TOP_N), 9, 1, 2)
+        assert clusters == [number if known else -1 for number, known in zip((1, 2), is_known, strict=True)]
+
+
+def test_a_file_of_another_shape_is_dropped_whole(tmp_path: Path) -> None:
+    path = _file(tmp_path)
+    RowCache(tmp_path, TOP_N).keep(_keys(3), 6, *_answers(3))
+    content = io.BytesIO()
+    np.savez(content, keys=_keys(1), clusters=np.zeros((1, 9), np.int32), probabilities=np.zeros((1, 9), np.float32))
+    path.write_bytes(content.getvalue())
+    cache = RowCache(tmp_path, TOP_N)
+    assert len(cache) == 1
+    assert _known(cache, 9, 1, 3) == ([False, True], [False, True], [-1, 3])
+    assert not path.exists()
+
+
+def test_a_cache_that_was_cleared_is_empty_on_disk_too(tmp_path: Path) -> None:
+    path = _file(tmp_path)
+    cache = RowCache(tmp_path, TOP_N)
+    cache.clear()
+    assert len(cache) == 0
+    assert not path.exists()
+    cache.keep(_keys(4), 1, *_answers(4))
+    assert _known(RowCache(tmp_path, TOP_N), 2, 4, 1) == ([True, False], [True, False], [4, -1])
