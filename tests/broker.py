@@ -208,7 +208,9 @@ class KafkaBroker:
             if error is not None:
                 refused.append(error)
 
-        producer = Producer({"bootstrap.servers": self.bootstrap, "log_level": 0, "linger.ms": 5, "acks": "all"})
+        # Without idempotence a batch that is sent again overtakes the next one, and the log's order is lost.
+        settings = {"enable.idempotence": True, "linger.ms": 5, "acks": "all", "log_level": 0}
+        producer = Producer({"bootstrap.servers": self.bootstrap, **settings})
         place = -1 if partition is None else partition  # -1: librdkafka's partitioner decides by the key
         n_messages = 0
         for key, value in messages:

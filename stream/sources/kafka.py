@@ -224,7 +224,8 @@ class KafkaSource:
         batch = self._decoder.decode(
             records, partition=partition, next_offset=progress.position, at_end=progress.is_finished
         )
-        progress.see_time(batch.latest_ms)
+        # As the watermark does: negative events move neither, or a partition of them would be paused for ever.
+        progress.see_time(int(batch.times_ms.max()) if batch.times_ms.size else None)
         return batch
 
     def _ends(self, events: list[Any]) -> Iterator[EventBatch]:

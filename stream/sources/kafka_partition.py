@@ -53,7 +53,7 @@ class PartitionProgress:
         return self.is_finished
 
     def see_time(self, latest_ms: int | None) -> None:
-        """Note the latest event time of a batch."""
+        """Note the latest time of a batch's positive events."""
         if latest_ms is not None:
             self.latest_ms = latest_ms if self.latest_ms is None else max(self.latest_ms, latest_ms)
 

@@ -50,7 +50,8 @@ def test_each_input_bit_moves_about_half_of_the_output() -> None:
 @given(batches=st.lists(st.lists(words, max_size=60), max_size=6), capacity=st.sampled_from([16, 1024]))
 @settings(deadline=None)
 def test_slots_are_handed_out_in_order_of_first_sight(batches: list[list[int]], capacity: int) -> None:
-    index, expected = KeyIndex(capacity), {}
+    index = KeyIndex(capacity)
+    expected: dict[int, int] = {}
     for batch in batches:
         slots = index.slots(np.array(batch, np.uint64))
         assert slots.tolist() == [expected.setdefault(key, len(expected)) for key in batch]

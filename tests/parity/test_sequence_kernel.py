@@ -89,12 +89,13 @@ def _options(rules: Rules) -> SequenceOptions:
 
 
 def _extend(state: SequenceState, watches: list[Watch[int]], predictions: Predictions) -> list[int]:
-    return state.extend(
+    keys: list[int] = state.extend(
         np.array([watch.user for watch in watches], np.uint64),
         np.array([watch.cluster for watch in watches], np.int32),
         np.array([watch.time_ms for watch in watches], np.int64),
         predictions,
     ).tolist()
+    return keys
 
 
 def _assert_same(keys: list[int], state: SequenceState, expected: Recount[int]) -> None:

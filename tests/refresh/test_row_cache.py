@@ -77,7 +77,8 @@ def test_the_cache_answers_as_a_dictionary_would(
 ) -> None:
     """But for keys that share 64 bits with another: they may cost a call, never a wrong answer."""
     folder = tmp_path_factory.mktemp("rows")
-    cache, pane_of = RowCache(folder, TOP_N), {}
+    cache = RowCache(folder, TOP_N)
+    pane_of: dict[int, int] = {}
     for pane, numbers in enumerate(panes):
         new = sorted(number for number in numbers if number not in pane_of)
         pane_of |= dict.fromkeys(new, pane)

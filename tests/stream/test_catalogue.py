@@ -35,7 +35,8 @@ def test_ids_depend_on_event_time_and_name_alone(log: list[tuple[str, int]], dat
 
 def _ids(catalogue: Catalogue, part: list[tuple[str, int]], arrivals: list[str]) -> list[int]:
     codes = np.array([arrivals.index(name) for name, _ in part], np.int32)
-    return catalogue.ids(codes, np.array([time for _, time in part], np.int64), arrivals).tolist()
+    ids: list[int] = catalogue.ids(codes, np.array([time for _, time in part], np.int64), arrivals).tolist()
+    return ids
 
 
 def test_names_that_were_given_keep_their_ids_and_new_ones_follow() -> None:

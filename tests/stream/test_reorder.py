@@ -70,7 +70,7 @@ def test_an_event_at_the_bound_waits() -> None:
 
 def test_an_empty_buffer_releases_nothing_of_the_right_types() -> None:
     users, clusters, times_ms = ReorderBuffer().release(END_OF_TIME_MS)
-    assert (users.dtype, clusters.dtype, times_ms.dtype) == (np.uint64, np.int32, np.int64)
+    assert [str(column.dtype) for column in (users, clusters, times_ms)] == ["uint64", "int32", "int64"]
     assert users.shape == clusters.shape == times_ms.shape == (0,)
 
 

@@ -297,6 +297,16 @@ def test_a_commit_that_the_database_refuses_costs_nothing_but_a_restart(
     run.assert_complete()
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_a_refused_commit_is_not_followed_by_one_of_half_the_state(new_run: Callable[[Case], Run], number: int) -> None:
+    """State that was taken for the refused commit would be missing from a next one, which moves the offsets on."""
+    run = new_run(_one(*_walk([0, 10, 110, 210, 310, 320])))
+    with pytest.raises(StoreError, match="disk full"):
+        run.session(break_commit=number)
+    assert run.session()
+    run.assert_complete()
+
+
 @given(case=cases(), schedule=cuts(), n=st.integers(0, 6))
 @hypothesis_settings
 def test_a_source_that_fails_leaves_what_it_yielded_committed(

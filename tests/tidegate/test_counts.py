@@ -82,9 +82,9 @@ def test_successors_are_grouped_by_pair(tally: dict[Row, int]) -> None:
     for (c1, c2, c_next, _), n in tally.items():
         expected[c1, c2, c_next] += n
     grouped = _counts(tally).without_buckets()
-    c1, c2 = unpack_pairs(grouped.pairs)
+    firsts, seconds = unpack_pairs(grouped.pairs)
     got: dict[tuple[int, int, int], int] = {}
-    for row, pair in enumerate(zip(c1.tolist(), c2.tolist(), strict=True)):
+    for row, pair in enumerate(zip(firsts.tolist(), seconds.tolist(), strict=True)):
         mine = slice(grouped.offsets[row], grouped.offsets[row + 1])
         assert (np.diff(grouped.successors[mine]) > 0).all()
         for successor, n in zip(grouped.successors[mine].tolist(), grouped.counts[mine].tolist(), strict=True):

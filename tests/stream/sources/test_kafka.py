@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from stream.columns import DecodeOptions
+from stream.engagement import PositiveRule
 from stream.events import EventBatch, Outcome
 from stream.item_map import ItemClusters
 from stream.sources import kafka_log
@@ -210,6 +211,20 @@ def test_a_partition_that_runs_ahead_waits_and_then_loses_nothing(
         if by_partition[0] and n_slow < 50:
             assert source._progress[0].is_paused or source._progress[0].is_finished
     assert by_partition == {0: list(range(100, 150)), 1: list(range(50))}
+    source.close()
+
+
+def test_negative_events_do_not_put_a_partition_ahead(broker: MockBroker, topic: str, clock: ManualClock) -> None:
+    """They move no watermark either: a partition paused for them would hold everything back, and be held back."""
+    broker.produce(topic, _values([10, *range(100, 150)]), partition=0)
+    options = DecodeOptions(positive=PositiveRule.parse("user < 50"))
+    source = KafkaSource(broker.address, topic, options, clock, batch_records=7)
+    n_records = 0
+    for batch in source.batches({}):
+        n_records += batch.n_records
+        source.pause_ahead_of(90_000)
+        assert not source._progress[0].is_paused
+    assert n_records == 51
     source.close()
 
 
