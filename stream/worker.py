@@ -219,7 +219,10 @@ class StreamWorker:
     def _release(self, on_pane: OnPane) -> None:
         """Count what the watermark has passed; close the panes whose end it has passed."""
         stream_ms, pane_ms = self._marks.stream_ms, self._options.sequences.pane_ms
-        if self._earliest_ms is None or stream_ms == BEGINNING_OF_TIME_MS or self._has_ended:
+        if self._earliest_ms is None:  # no well-formed record so far: there is no pane to close
+            self._has_ended = stream_ms == END_OF_TIME_MS
+            return
+        if stream_ms == BEGINNING_OF_TIME_MS or self._has_ended:
             return
         if self._first_pane is None:
             if stream_ms < self._earliest_ms:

@@ -76,7 +76,8 @@ def test_metrics_say_what_the_summary_says(served: tuple[str, dict[str, Any]]):
 
 def test_metrics_pass_the_linter_of_prometheus(served: tuple[str, dict[str, Any]], promtool: Path):
     text = get(f"{served[0]}/metrics")
-    checked = subprocess.run([promtool, "check", "metrics"], input=text, text=True, capture_output=True, timeout=30)
+    command = [promtool, "check", "metrics"]
+    checked = subprocess.run(command, input=text, text=True, capture_output=True, timeout=30, check=False)
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 

@@ -521,3 +521,10 @@ def test_the_source_is_paused_about_a_pane_ahead_of_the_slowest_partition(tmp_pa
     assert source.paused_ahead_of_ms[0] is None  # nothing is known of partition 1
     assert source.paused_ahead_of_ms[1] == 50 + 100
     assert source.paused_ahead_of_ms[-1] is None  # all have ended
+
+
+def test_a_source_of_nothing_but_malformed_records_ends_without_a_pane(new_run: Callable[[Case], Run]) -> None:
+    run = new_run(_one(*[FakeEvent("u", "art", 0, Outcome.MALFORMED)] * 3))
+    assert run.session()
+    assert run.panes == []
+    assert run.worker.outcomes == {Outcome.MALFORMED: 3}
