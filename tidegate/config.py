@@ -23,7 +23,17 @@ from tidegate.errors import ConfigError
 
 _PREFIX = "TIDEGATE_"
 # What a run is not known by: where its files lie and how it is watched.
-_NOT_IDENTITY = {"home", "serve", "host", "port", "follow", "from_earliest", "kafka", "checkpoint_records"}
+_NOT_IDENTITY = {
+    "home",
+    "serve",
+    "host",
+    "port",
+    "follow",
+    "from_earliest",
+    "kafka",
+    "checkpoint_records",
+    "keep_versions",
+}
 
 
 class RunSettings(BaseSettings):
@@ -59,6 +69,7 @@ class RunSettings(BaseSettings):
     permutations: int = Field(200, ge=20, description="permutations behind the null")
     fdr: float = Field(0.10, gt=0, lt=1, description="false discovery rate of flagged pairs")
     top_n: int = Field(5, ge=1, le=20, description="ranked answers kept of each row")
+    keep_versions: int = Field(100, ge=2, description="table versions kept; the serving one always is")
     seed: int = Field(0, ge=0, description="of every random choice")
     follow: bool = Field(False, description="stay at the end of a topic and wait for more")
     from_earliest: bool = Field(False, description="give up records that the topic no longer holds, and go on")

@@ -134,5 +134,5 @@ def cap_for(traffic: Int64s, n_samples: int) -> int:
     n_left = ascending.size - np.arange(ascending.size)
     taken = np.cumsum(ascending) - ascending
     caps = (n_samples - taken) // n_left  # if the clusters before i give all they have and the others are capped
-    fits = caps <= ascending
+    fits = caps < ascending  # so that the clusters from i on are capped; equal ones give all they have
     return max(1, int(caps[np.argmax(fits)])) if fits.any() else int(ascending[-1])

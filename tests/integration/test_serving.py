@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ def test_metrics_pass_the_linter_of_prometheus(served: tuple[str, dict[str, Any]
 
 def test_the_serving_version_is_looked_up(served: tuple[str, dict[str, Any]]):
     url, summary = served
+    deadline = time.monotonic() + 20
+    while (
+        json.loads(get(f"{url}/readyz"))["version"] != summary["table_version"]
+    ):  # the pointer is looked at each second
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.1)
     answer = json.loads(get(f"{url}/v1/next?c1=0&c2=1&n=3"))
     assert answer["version"] == summary["table_version"]
-    assert json.loads(get(f"{url}/readyz"))["version"] == summary["table_version"]

@@ -91,6 +91,7 @@ def assemble(settings: RunSettings, clock: Clock) -> Iterator[Assembly]:
             flags=FlagOptions(patience_panes=2 * sequences.window_panes, level_panes=sequences.window_panes),
             clock=clock,
             top_n=settings.top_n,
+            keep_versions=settings.keep_versions,
         )
         yield Assembly(source, parts, [decode_record(body) for body in store.records().values()])
 

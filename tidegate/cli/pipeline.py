@@ -54,6 +54,7 @@ class PipelineParts:
     flags: FlagOptions
     clock: Clock
     top_n: int
+    keep_versions: int
 
 
 class Pipeline:
@@ -181,6 +182,7 @@ class Pipeline:
                 engine_name=engine.name,
                 engine_fingerprint=engine.fingerprint,
             )
+            self._parts.tables.retain(self._parts.keep_versions)
         elapsed = self._parts.clock.monotonic_seconds() - started
         result = msgspec.structs.replace(result, table_version=version, duration_seconds=elapsed)
         return msgspec.structs.replace(record, result=result, table_version=version)

@@ -11,14 +11,14 @@ from typing import Any
 
 import click
 import msgspec
-from monitoring.report import write_report
-from monitoring.terminal import print_run
 from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from monitoring.exposition import metrics_asgi
 from monitoring.metrics import Metrics
+from monitoring.report import write_report
+from monitoring.terminal import print_run
 from refresh.lookup import Lookup
 from refresh.service import build_app, serve
 from stream.sequence_kernel import HITS_NEXT, HITS_SEQUENCE, SCORED, SEQUENCES, TRANSITIONS
@@ -85,6 +85,9 @@ def run(
             app = build_app(lookup, metrics_asgi(metrics.registry))
             service = stack.enter_context(serve(app, settings.host, settings.port))
             console.print(f"serving {service.url}/v1/next and {service.url}/metrics")
+        if settings.follow:
+            # A topic where nothing happens yields nothing, so nobody would look at `stop`: closing ends the wait.
+            _when_set(stop, assembly.source.close)
         failure: SourceError | None = None
         try:
             assembly.parts.worker.run(
@@ -104,6 +107,14 @@ def run(
             console.print("The source has ended; the table is served until Ctrl-C.")
             stop.wait()
     return summary
+
+
+def _when_set(event: threading.Event, action: Callable[[], None]) -> None:
+    def wait() -> None:
+        event.wait()
+        action()
+
+    threading.Thread(target=wait, name="stop", daemon=True).start()
 
 
 def _about(settings: RunSettings, assembly: Assembly) -> dict[str, Any]:
