@@ -219,7 +219,9 @@ class TableStore:
             return table.n_rows + table.n_backoff_rows, 0
         try:
             diff = table.diff(self.load(parent))
-        except (TableError, RequestError) as error:
+        except RequestError:  # of another catalogue: another run begins its own line of tables
+            return table.n_rows + table.n_backoff_rows, 0
+        except TableError as error:
             _LOG.warning("version %d cannot be compared with; all rows count as changed: %s", parent, error)
             return table.n_rows + table.n_backoff_rows, 0
         return diff.rows_changed, diff.rows_reweighted
