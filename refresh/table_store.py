@@ -346,7 +346,7 @@ class TableStore:
         earlier = self._before(version)
         if earlier is None:
             return "No earlier version is left: publish a new one"
-        return f"Serve the version before it: tidegate table rollback --to {earlier}"
+        return f"Serve the version before it: tidegate table rollback --to {earlier} --reason corrupt"
 
 
 def _user() -> str:

@@ -90,6 +90,8 @@ class CsvParser:
             bad_rows.append(row)
             return "skip"
 
+        # pyarrow hands a bad row over as text: one that is not UTF-8 would fail in its callback, where no one catches.
+        handler = keep_bad_row if _is_utf8(text) else None
         names = [str(index) for index in range(self._n_columns)]
         wanted = [str(index) for index in self._index_of.values()]
         try:
@@ -97,7 +99,7 @@ class CsvParser:
                 pa.BufferReader(text),
                 # One block and one thread: only so do bad rows know their number.
                 pyarrow.csv.ReadOptions(column_names=names, use_threads=False, block_size=len(text) + 1),
-                pyarrow.csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=keep_bad_row),
+                pyarrow.csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=handler),
                 # As bytes: one value that is not UTF-8 must not fail the block.
                 pyarrow.csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.binary())),
             )
@@ -123,6 +125,16 @@ class CsvParser:
 
     def _wrong_width(self, n_values: int) -> str:
         return f"the line has {n_values} value{'s' * (n_values != 1)}, the header {self._n_columns}"
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():  # as fast as memory, and nearly always so
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _without_carriage_returns(data: bytes) -> bytes:

@@ -216,7 +216,7 @@ class Pipeline:
         return self._parts.tables.load(record.table_version).with_changes(cluster_names=tuple(names))
 
     def _predictions(self, closed: ClosedPane | None) -> Predictions:
-        version = self._last.table_version if self._last else None
+        version = self._serving_version()
         if version is None or closed is None:
             return no_predictions()
         if self._microbits.shape[0] == 1:

@@ -30,7 +30,7 @@ from tidegate.cli.records import PaneRecord
 from tidegate.cli.summary import summarise
 from tidegate.clock import SystemClock
 from tidegate.config import RunSettings, load_settings
-from tidegate.errors import SourceError
+from tidegate.errors import RequestError, SourceError
 from tidegate.files import write_atomically
 
 
@@ -45,6 +45,7 @@ def run_command(config: Path | None, json_path: Path | None, html_path: Path | N
     A finite source ends the run; an interrupted run goes on where it was when the same command is given again.
     """
     settings = load_settings(given_flags(flags), config)
+    _require_folders({"--json": json_path, "--html": html_path})
     console = Console(stderr=True)
     with _stop_signal() as stop:
         run(
@@ -115,6 +116,14 @@ def _when_set(event: threading.Event, action: Callable[[], None]) -> None:
         action()
 
     threading.Thread(target=wait, name="stop", daemon=True).start()
+
+
+def _require_folders(outputs: dict[str, Path | None]) -> None:
+    """Refuse, before hours of work, files that could not be written after it."""
+    for flag, path in outputs.items():
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            found = f"{path} is a folder" if path.is_dir() else f"{path.parent} is no folder"
+            raise RequestError(found, "Name a file in a folder that is there", place=flag)
 
 
 def _about(settings: RunSettings, assembly: Assembly) -> dict[str, Any]:

@@ -148,3 +148,9 @@ def test_a_file_of_bad_lines_is_all_malformed(tmp_path: Path) -> None:
         set_aside.update(batch.set_aside)
         assert len(batch.issues) <= 5
     assert set_aside == {Outcome.MALFORMED: 50}
+
+
+def test_a_line_of_another_width_that_is_not_utf8_is_bad_and_costs_no_other() -> None:
+    rows, numbers, bad = _parse(b"1,2,3\n\xff,5\n6,\xff,8")
+    assert (rows, numbers) == ([["1", "2", "3"], ["6", None, "8"]], [0, 2])
+    assert bad == [(1, "the line has 2 values, the header 3")]
