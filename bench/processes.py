@@ -6,15 +6,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # What each of the libraries would otherwise size by the machine's cores, not by those the process may use.
-_ONE_THREAD = {
-    name: "1" for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_THREAD_LIMIT")
-}
+_ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_THREAD_LIMIT"), "1")
 
 
 class BenchError(Exception):
@@ -53,15 +52,10 @@ def measure(args: Sequence[str], *, one_core: bool = False, environment: Mapping
     """
     variables = {**os.environ, **(_ONE_THREAD if one_core else {}), **(environment or {})}
     started = time.perf_counter()
-    process = subprocess.Popen(
-        args,
-        cwd=ROOT,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_pin if one_core else None,
-    )
+    with _pinned() if one_core else nullcontext():
+        process = subprocess.Popen(
+            args, cwd=ROOT, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
     output, messages, status, usage = _wait(process)
     wall = time.perf_counter() - started
     if status:
@@ -80,8 +74,15 @@ def cores() -> str:
     return f"{n} core{'s' * (n != 1)}"
 
 
-def _pin() -> None:
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+@contextmanager
+def _pinned() -> Iterator[None]:
+    """Pin this process, so that its children are born pinned: their libraries count cores when they are imported."""
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
 
 
 def _wait(process: subprocess.Popen[str]) -> tuple[str, str, int, os._RUsage]:

@@ -121,8 +121,9 @@ def drift_svg(run: Summary) -> str | None:
     ends = [_instant(report["window_end"]) for report in reports]
     with _style():
         figure, (upper, lower) = _canvas(2)
-        raw = _draw(upper, "raw Jaccard J", 0, ends, _column(reports, "jaccard_mean"))
+        matched = _draw(upper, "Jaccard J at matched counts", 0, ends, _column(reports, "jaccard_matched_mean"))
         null = _draw(upper, "no-drift Jaccard J0 of the same traffic", 1, ends, _column(reports, "null_mean"))
+        raw = _draw(upper, "raw J, all counts", 4, ends, _column(reports, "jaccard_mean"))
         upper.set_ylabel("Mean Jaccard of\ntop-5 sets (ratio)")
         plain = _draw(lower, "mean over pairs", 2, ends, _column(reports, "drift_mean"))
         traffic = _draw(lower, "weighted by traffic", 3, ends, _column(reports, "drift_traffic_mean"))
@@ -130,7 +131,7 @@ def drift_svg(run: Summary) -> str | None:
         lower.set_ylabel("Drift 1 − J/J0\n(ratio, 0 = none)")
         marks = _mark_alarms(lower, ends, reports) + _mark_flags((upper, lower), run["flags"])
         _finish(figure, lower, "Window end (UTC)")
-        _legend(upper, [raw, null])
+        _legend(upper, [matched, null, raw])
         _legend(lower, [plain, traffic, *marks])
         n_alarmed = sum(report["alarmed"] for report in reports)
         described = (

@@ -200,11 +200,12 @@ def drift_sentence(run: Summary) -> str:
 
 
 def _no_drift_note(judged: Sequence[Summary]) -> str:
-    known = [report for report in judged if report["jaccard_mean"] is not None and report["null_mean"] is not None]
+    keys = ("jaccard_matched_mean", "null_mean")
+    known = [report for report in judged if all(report[key] is not None for key in keys)]
     if not known:
         return ""
-    raw, null = (sum(report[key] for report in known) / len(known) for key in ("jaccard_mean", "null_mean"))
-    return f"; the raw Jaccard averaged {decimal(raw)} where the same traffic without drift shows {decimal(null)}"
+    matched, null = (sum(report[key] for report in known) / len(known) for key in keys)
+    return f"; the Jaccard averaged {decimal(matched)} where the same traffic without drift shows {decimal(null)}"
 
 
 def _alarm_note(alarmed: Sequence[Summary]) -> str:

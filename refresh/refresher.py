@@ -21,6 +21,7 @@ from refresh.prompts import RowContexts
 from refresh.row_cache import RowCache
 from refresh.row_key import row_keys
 from refresh.table import TransitionTable
+from refresh.table_diff import diff_tables
 from refresh.table_rows import BackoffRows, PairRows
 from refresh.validation import validate
 from tidegate.contracts import RefreshResult, Trigger
@@ -102,7 +103,7 @@ class Refresher:
                 table_version=table_version,
                 llm_calls=int((~reuses).sum()),
                 reused=int(reuses.sum()),
-                rows_changed=refreshed.changed_rows(table),
+                rows_changed=diff_tables(refreshed, table).rows_changed,
                 rows_invalid=int((~is_valid).sum()),
                 rows_retired=int(np.isin(retired, table.pairs).sum()),
             ),

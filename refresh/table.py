@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refresh.table_diff import TableDiff, diff_tables
 from refresh.table_rows import (
     NO_CLUSTER,
     ROWS_MEND,
@@ -264,14 +263,6 @@ class TransitionTable:
             if found.shape != (clusters.shape[0], width):
                 shapes = f"{list(found.shape)}, required is {[clusters.shape[0], width]}"
                 raise TableError(f"rows have the shape {shapes}", ROWS_MEND)
-
-    def changed_rows(self, other: TransitionTable) -> int:
-        """Rows of both levels that `other` ranks differently, lacks or has more: see `TableDiff.rows_changed`."""
-        return self.diff(other).rows_changed
-
-    def diff(self, old: TransitionTable) -> TableDiff:
-        """Compare with an older table, row by row: see `diff_tables`."""
-        return diff_tables(self, old)
 
     def content_checksum(self) -> str:
         """SHA-256 of all that the table answers with and why, in hexadecimal; times are left out. `O(r)`.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refresh.table import TransitionTable
 from refresh.table_rows import NO_CLUSTER, Bools, Float32s, Int32s, Int64s
 from tidegate.errors import TableError
-
-if TYPE_CHECKING:
-    from refresh.table import TransitionTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +39,21 @@ class TableDiff:
         return int(self.reweighted.size + self.backoff_reweighted.size)
 
 
+def share_catalogue(one: TransitionTable, other: TransitionTable) -> bool:
+    """Tell whether one table's cluster names extend the other's, so that ids mean the same in both."""
+    n_shared = min(len(one.cluster_names), len(other.cluster_names))
+    return one.cluster_names[:n_shared] == other.cluster_names[:n_shared]
+
+
 def diff_tables(new: TransitionTable, old: TransitionTable) -> TableDiff:
     """Compare two tables on both levels. `O(r log r)`.
 
     Raises
     ------
     TableError
-        If neither table's cluster names extend the other's: ids would not mean the same.
+        If they do not share a catalogue.
     """
-    n_shared = min(len(new.cluster_names), len(old.cluster_names))
-    if new.cluster_names[:n_shared] != old.cluster_names[:n_shared]:
+    if not share_catalogue(new, old):
         raise TableError(
             "the tables are of different catalogues, so their rows cannot be compared",
             "Compare versions whose cluster names extend each other",

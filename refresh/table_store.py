@@ -24,6 +24,7 @@ from pathlib import Path
 import msgspec
 
 from refresh.table import TransitionTable
+from refresh.table_diff import diff_tables, share_catalogue
 from refresh.table_manifest import Manifest, read_manifest, read_table, write_manifest, write_table_files
 from tidegate.clock import Clock, SystemClock
 from tidegate.contracts import Trigger
@@ -214,16 +215,18 @@ class TableStore:
         return None
 
     def _changes(self, table: TransitionTable, parent: int | None) -> tuple[int, int]:
-        """Rows changed and rows reweighted against the parent."""
+        """Rows changed and rows reweighted against the parent; all rows where another catalogue begins."""
+        all_rows = table.n_rows + table.n_backoff_rows, 0
         if parent is None:
-            return table.n_rows + table.n_backoff_rows, 0
+            return all_rows
         try:
-            diff = table.diff(self.load(parent))
-        except RequestError:  # of another catalogue: another run begins its own line of tables
-            return table.n_rows + table.n_backoff_rows, 0
+            before = self.load(parent)
         except TableError as error:
             _LOG.warning("version %d cannot be compared with; all rows count as changed: %s", parent, error)
-            return table.n_rows + table.n_backoff_rows, 0
+            return all_rows
+        if not share_catalogue(table, before):
+            return all_rows
+        diff = diff_tables(table, before)
         return diff.rows_changed, diff.rows_reweighted
 
     def rollback(self, to: int | None = None, *, why: str, who: str | None = None) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stream.catalogue import ArrivalNames, Catalogue
 from stream.checkpoint import Checkpoint, Progress, StoredIssue
+from stream.decoding import iso_utc_or_ms
 from stream.events import EventBatch, Outcome, Source
 from stream.predictions import Predictions, no_predictions
 from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS, ReorderBuffer, Watermarks, late_events
@@ -194,6 +195,8 @@ class StreamWorker:
         kept = ~is_late
         outcomes = Counter({Outcome(outcome): n for outcome, n in batch.set_aside.items() if n})
         outcomes += Counter({Outcome.LATE: int(is_late.sum()), Outcome.COUNTED: int(kept.sum())})
+        if is_late.any() and not self._outcomes[Outcome.LATE]:
+            self._issues.append(self._late_issue(batch, int(is_late.argmax())))
         self._outcomes.update(outcomes)
         self._issues += [StoredIssue(i.outcome, i.place, i.found, i.mend) for i in batch.issues]
         del self._issues[MAX_ISSUES:]
@@ -208,6 +211,16 @@ class StreamWorker:
         self._source.pause_ahead_of(self._pause_limit_ms())
         self._n_uncommitted += batch.n_records
         return dict(outcomes)
+
+    def _late_issue(self, batch: EventBatch, first: int) -> StoredIssue:
+        """Describe the run's first late record; one that ran ahead may have made all that follow it late."""
+        latest_ms = int(batch.times_ms[:first].max(initial=max(self._marks.latest_ms.values())))
+        return StoredIssue(
+            Outcome.LATE,
+            self._source.identity,
+            f"a record of {iso_utc_or_ms(int(batch.times_ms[first]))} came after one of {iso_utc_or_ms(latest_ms)}",
+            "Correct the record that ran ahead, or allow events to lag further with --lateness",
+        )
 
     def _pause_limit_ms(self) -> int | None:
         """Event time beyond which a partition waits for the others, so that the buffer stays about a pane long."""

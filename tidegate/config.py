@@ -24,6 +24,7 @@ from tidegate.errors import ConfigError
 _PREFIX = "TIDEGATE_"
 # What a run is not known by: where its files lie and how it is watched.
 _NOT_IDENTITY = {
+    "source",  # known by what it is (an absolute path, a topic), not by how it was written
     "home",
     "serve",
     "host",
@@ -42,7 +43,7 @@ class RunSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
 
     source: str = Field(description="a file (.csv, .jsonl, .parquet, also .gz) or kafka://HOST:PORT/TOPIC")
-    home: Path = Field(Path(".tidegate"), description="folder of the store, tables, models and reports")
+    home: Path = Field(Path(".tidegate"), description="folder of the store, tables, models and rows")
     positive: str | None = Field(None, description="rule of positive engagement, e.g. 'engagement >= 0.5'")
     pane: str = Field("1d", description="smallest unit of event time that is counted")
     window: str = Field("3d", description="rolling span that a decision looks at, a multiple of the pane")
@@ -92,8 +93,12 @@ class RunSettings(BaseSettings):
         return None if self.gap == "none" else parse_duration(self.gap, name="--gap")
 
     def identity(self) -> str:
-        """Write all flags that a run is known by as one line of JSON."""
-        kept = {name: value for name, value in self.model_dump(mode="json").items() if name not in _NOT_IDENTITY}
+        """Write all flags that a run is known by, beside its source's own identity, as one line of JSON."""
+        kept = {
+            name: str(value.resolve()) if isinstance(value, Path) else value
+            for name, value in self.model_dump().items()
+            if name not in _NOT_IDENTITY
+        }
         return msgspec.json.encode(kept, order="sorted").decode()
 
     @classmethod

@@ -78,6 +78,9 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     """Standard deviations by which the statistic summed over all pairs exceeds its permutation mean."""
     alarmed: bool
     """Whether the window as a whole drifts; without it no pair may be refreshed by reason of drift."""
+    jaccard_matched_mean: float | None = None
+    """J at the counts that the null is measured at: the one to hold against `null_mean`, where `jaccard_mean` is the
+    paper's figure on all counts."""
     flagged: tuple[PairDrift, ...] = ()
     hit_rate_next: float | None = None
     hit_rate_sequence: float | None = None

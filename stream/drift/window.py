@@ -114,6 +114,11 @@ class WindowDrift:
         return float(self.null.mean()) if self.pairs.size else None
 
     @property
+    def matched_mean(self) -> float | None:
+        """Unweighted mean over pairs of J at the counts that the null is measured at; None without pairs."""
+        return float(((1.0 - self.drift) * self.null).mean()) if self.pairs.size else None
+
+    @property
     def drift_mean(self) -> float | None:
         """Unweighted mean over pairs; None without pairs."""
         return float(self.drift.mean()) if self.pairs.size else None
@@ -273,6 +278,7 @@ def to_report(
         flagged_pairs=int(drift.flagged.sum()),
         jaccard_mean=drift.jaccard_mean,
         jaccard_variance=drift.jaccard_variance,
+        jaccard_matched_mean=drift.matched_mean,
         null_mean=drift.null_mean,
         drift_mean=drift.drift_mean,
         drift_traffic_mean=drift.drift_traffic_mean,

@@ -71,7 +71,7 @@ def test_run_without_scores_or_windows_draws_only_what_it_has(n_panes: int) -> N
 
 def test_window_without_compared_pairs_breaks_the_line() -> None:
     run = summary(alarmed=(9,))
-    absent = dict.fromkeys(("jaccard_mean", "null_mean", "drift_mean", "drift_traffic_mean"))
+    absent = dict.fromkeys(("jaccard_mean", "jaccard_matched_mean", "null_mean", "drift_mean", "drift_traffic_mean"))
     run["reports"][4] |= absent | {"alarmed": True}
     assert "14 values" in str(plots.drift_svg(run))
     run["reports"] = [report | absent for report in run["reports"]]

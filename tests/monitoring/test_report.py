@@ -101,7 +101,9 @@ def test_short_run_is_reported_with_dashes_for_what_it_has_not(n_panes: int) -> 
 
 def test_windows_without_figures_are_dashes() -> None:
     run = summary(n_panes=7)
-    absent = dict.fromkeys(("jaccard_mean", "null_mean", "drift_mean", "drift_traffic_mean", "table_z"))
+    absent = dict.fromkeys(
+        ("jaccard_mean", "jaccard_matched_mean", "null_mean", "drift_mean", "drift_traffic_mean", "table_z")
+    )
     run["reports"] = [report | absent | {"pairs": 0} for report in run["reports"]]
     outline = _Outline(render_report("Thin", {"adaptive": run}))
     assert "there is no drift to draw" in outline.text and "could not be judged" in outline.text

@@ -83,22 +83,33 @@ def test_drift_is_said_with_its_windows() -> None:
     assert "1 of 15 windows: that ending 2022-05-06" in wording.drift_sentence(summary(alarmed=(11,)))
 
 
-def test_no_drift_is_said_with_what_the_raw_jaccard_would_have_suggested() -> None:
+def test_no_drift_is_said_with_the_jaccard_and_its_null() -> None:
     said = wording.drift_sentence(summary())
-    assert said.startswith("No drift beyond noise was found in 15 windows; the raw Jaccard averaged 0.4")
+    assert said.startswith("No drift beyond noise was found in 15 windows; the Jaccard averaged 0.4")
 
 
 def test_windows_that_could_not_be_judged_are_not_called_calm() -> None:
     run = summary(n_panes=8)
     assert "not measured" in wording.drift_sentence(summary(n_panes=3))
-    bare = run["reports"][0] | {"pairs": 0, "jaccard_mean": None, "null_mean": None, "drift_mean": None}
+    bare = run["reports"][0] | {
+        "pairs": 0,
+        "jaccard_mean": None,
+        "jaccard_matched_mean": None,
+        "null_mean": None,
+        "drift_mean": None,
+    }
     assert "could not be judged in 3 windows" in wording.drift_sentence(run | {"reports": [bare] * 3})
     assert "in 3 windows (1 more had no pair" in wording.drift_sentence(run | {"reports": [bare, *run["reports"]]})
 
 
 def test_means_that_are_absent_leave_their_clause_out() -> None:
     run = summary(n_panes=6)
-    bare = run["reports"][0] | {"jaccard_mean": None, "null_mean": None, "drift_mean": None}
+    bare = run["reports"][0] | {
+        "jaccard_mean": None,
+        "jaccard_matched_mean": None,
+        "null_mean": None,
+        "drift_mean": None,
+    }
     assert wording.drift_sentence(run | {"reports": [bare]}) == "No drift beyond noise was found in 1 window."
     alarmed = wording.drift_sentence(run | {"reports": [bare | {"alarmed": True}]})
     assert alarmed == "Drift beyond noise was found in 1 of 1 window: that ending 2022-04-30."

@@ -169,7 +169,7 @@ def test_a_run_is_not_known_by_where_it_lies_or_how_it_is_watched() -> None:
 
 
 CHANGED = {
-    "source": "b.csv", "positive": "x > 1", "pane": "2d", "window": "4d", "gap": "none", "lateness": "1m",
+    "positive": "x > 1", "pane": "2d", "window": "4d", "gap": "none", "lateness": "1m",
     "max_ahead": "2d", "user_column": "u", "item_column": "i", "cluster_column": "c", "time_column": "t",
     "time_unit": "ms", "items": "i.csv", "catalogue": "c.csv", "dedup": "adjacent", "allow_return": True,
     "engine": "frequency", "model": "m", "policy": "never", "price": 2.0, "horizon_windows": 3.0, "confidence_z": 2.0,
@@ -184,5 +184,6 @@ def test_a_run_is_known_by_every_flag_that_changes_its_result(field: str) -> Non
 
 
 def test_every_setting_is_either_part_of_the_identity_or_knowingly_not() -> None:
-    apart = {"home", "serve", "host", "port", "follow", "from_earliest", "kafka", "checkpoint_records"}
+    apart = {"source", "home", "serve", "host", "port", "follow", "from_earliest", "kafka"}
+    apart |= {"checkpoint_records", "keep_versions"}
     assert set(RunSettings.model_fields) == set(CHANGED) | apart

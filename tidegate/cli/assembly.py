@@ -104,7 +104,9 @@ def _open_source(settings: RunSettings, catalogue: tuple[str, ...], clock: Clock
         time_column=settings.time_column,
         time_unit=settings.time_unit,
         positive=PositiveRule.parse(settings.positive) if settings.positive else None,
-        item_clusters=load_item_clusters(settings.items) if settings.items else None,
+        item_clusters=load_item_clusters(settings.items, settings.item_column or "item_id", settings.cluster_column)
+        if settings.items
+        else None,
         known_clusters=frozenset(catalogue) if catalogue else None,
         max_ahead_ms=parse_duration(settings.max_ahead, name="--max-ahead"),
     )

@@ -27,8 +27,10 @@ FLAGS = {"positive": "engagement >= 0.5", "pane": "1d", "window": "3d", "gap": "
 
 @click.command("demo")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder.")
-@click.option("--world", "name", type=click.Choice(sorted(WORLDS)), default="demo", show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--world", "name", type=click.Choice(sorted(WORLDS)), default="demo", show_default=True, help="What is planted."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random choice.")
 @click.option("--days", type=click.IntRange(min=7), help="Length of the log; the world's own by default.")
 def demo_command(out: Path, name: str, seed: int, days: int | None) -> None:
     """Show the whole story: first fine-tune, stream, drift, refreshes, a fine-tune flag; three policies compared.

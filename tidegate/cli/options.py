@@ -57,7 +57,7 @@ def _parameter_type(kind: Any) -> Any:
 
 def _help(field: FieldInfo) -> str:
     text = field.description or ""
-    if field.default in (PydanticUndefined, None, False):
+    if field.default is PydanticUndefined or field.default is None or field.default is False:
         return text
     return f"{text} [default: {field.default}]"
 

@@ -178,6 +178,7 @@ class _Watcher:
             self._metrics.observe_result(record.result)
         if record.table_version is not None:
             manifest = self._assembly.parts.tables.manifest(record.table_version)
+            self._metrics.observe_model(manifest.engine_name, manifest.engine_fingerprint)
             self._metrics.observe_table(
                 record.table_version,
                 rows=manifest.rows,

@@ -84,6 +84,7 @@ def _report_entry(report: DriftReport) -> dict[str, Any]:
         "window_end": iso_utc(report.window_end_ms),
         "jaccard_mean": report.jaccard_mean,
         "jaccard_variance": report.jaccard_variance,
+        "jaccard_matched_mean": report.jaccard_matched_mean,
         "null_mean": report.null_mean,
         "drift_mean": report.drift_mean,
         "drift_traffic_mean": report.drift_traffic_mean,

@@ -12,8 +12,10 @@ from stream.worlds import WORLDS, world_named, write_log, write_truth
 
 @click.command("synth")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Log: .csv, .csv.gz, .jsonl or .parquet.")
-@click.option("--world", "name", type=click.Choice(sorted(WORLDS)), default="demo", show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--world", "name", type=click.Choice(sorted(WORLDS)), default="demo", show_default=True, help="What is planted."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of every random choice.")
 @click.option("--days", type=click.IntRange(min=1), help="Length of the log; the world's own by default.")
 @click.option("--clusters", type=click.IntRange(min=24), help="Interest clusters; the world's own by default.")
 @click.option("--users", type=click.IntRange(min=1), help="Users; the world's own by default.")

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from refresh.lookup import ServedTable
 from refresh.table import TransitionTable
+from refresh.table_diff import diff_tables
 from refresh.table_manifest import Manifest
 from refresh.table_store import TableStore
 from tidegate.clock import iso_utc
@@ -216,7 +217,7 @@ def diff(old: int, new: int, limit: int, home: Path, as_json: bool) -> None:
     """Show what changed from version OLD to version NEW; c1 is * for rows of the backoff level."""
     store = _store(home)
     before, after = store.load(old), store.load(new)
-    changes = after.diff(before)
+    changes = diff_tables(after, before)
     kinds = {
         "added": (changes.added, changes.backoff_added),
         "removed": (changes.removed, changes.backoff_removed),
