@@ -21,7 +21,7 @@ from typing import Any
 from bench.processes import measure, python
 from bench.table import Figure, publish
 
-N_CLUSTERS, N_USERS, N_DAYS = 761, 200_000, 14
+N_CLUSTERS, N_USERS, N_DAYS, FULL_EVENTS = 761, 200_000, 14, 3_000_000
 GAPS_MS = {"sessions": 1_800_000, "random": 86_400_000, "heavy": None}
 DAY_MS = 86_400_000
 RATE_GOAL, PEAK_GOAL = ">= 1,000,000", "<= 1,024"
@@ -38,7 +38,7 @@ def main() -> None:
         stage, shape, log, n = given.stage
         print(json.dumps(STAGES[stage](shape, Path(log), int(n))))
         return
-    n_events, n_repetitions = (300_000, 1) if given.quick else (3_000_000, 5)
+    n_events, n_repetitions = (300_000, 1) if given.quick else (FULL_EVENTS, 5)
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory() as folder:
         for shape in GAPS_MS:
@@ -55,12 +55,14 @@ def _measure_shape(shape: str, log: Path, n_events: int, n_repetitions: int) -> 
     alone, _ = run("alone", n_repetitions)
     full, peak_mib = run("full", n_repetitions)
     of = f"1 core, {full['n_events']:,} events, {N_CLUSTERS} clusters, {full['n_users']:,} users"
-    median = f"median of {n_repetitions}"
+    median = f"median of {n_repetitions}" if n_repetitions > 1 else "one run"
+    # With a tenth of the events a pane, the state that each pane's end writes down weighs ten times as much.
+    rate_goal = RATE_GOAL if n_events == FULL_EVENTS else ""
     return [
         Figure(f"{shape}: decode", alone["decode"], "events/s", "", f"{of}; alone, {median}"),
         Figure(f"{shape}: sequences", alone["sequences"], "positives/s", "", f"kernel and its shell, {median}"),
         Figure(f"{shape}: counts", alone["counts"], "transitions/s", "", f"sort and count, pane by pane, {median}"),
-        Figure(f"{shape}: file to counts", full["rate"], "events/s", RATE_GOAL, f"{of}, store on disk, {median}"),
+        Figure(f"{shape}: file to counts", full["rate"], "events/s", rate_goal, f"{of}, store on disk, {median}"),
         Figure(f"{shape}: peak memory", peak_mib, "MiB", PEAK_GOAL, "of the process that does all, imports included"),
     ]
 
@@ -96,8 +98,8 @@ def _write(shape: str, log: Path, n_events: int) -> dict[str, Any]:
 def _source(log: Path) -> Any:
     import pyarrow as pa
 
-    from stream.columns import DecodeOptions
-    from stream.engagement import PositiveRule
+    from stream.decoding.columns import DecodeOptions
+    from stream.decoding.engagement import PositiveRule
     from stream.sources import open_source
     from tidegate.clock import SystemClock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ def _pinned() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def _wait(process: subprocess.Popen[str]) -> tuple[str, str, int, os._RUsage]:
+def _wait(process: subprocess.Popen[str]) -> tuple[str, str, int, resource.struct_rusage]:
     """Like `communicate`, but with the resources of this one child."""
     assert process.stdout is not None
     assert process.stderr is not None

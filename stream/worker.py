@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stream.catalogue import ArrivalNames, Catalogue
 from stream.checkpoint import Checkpoint, Progress, StoredIssue
-from stream.decoding import iso_utc_or_ms
+from stream.decoding.decoder import iso_utc_or_ms
 from stream.events import EventBatch, Outcome, Source
 from stream.predictions import Predictions, no_predictions
 from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS, ReorderBuffer, Watermarks, late_events

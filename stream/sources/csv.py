@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
-from stream.columns import DecodeOptions, map_columns
+from stream.decoding.columns import DecodeOptions, map_columns
+from stream.decoding.texts import as_text
 from stream.sources.files import BATCH_RECORDS, existing_file
 from stream.sources.lines import LineFile
 from stream.sources.text import BadLine, ParsedLines, TextSource
-from stream.texts import as_text
 from tidegate.clock import Clock
 
 _MEND = "Correct the line; a value with a comma is quoted, and no value may contain a line break"

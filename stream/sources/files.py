@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stream.columns import ColumnMap, DecodeOptions
-from stream.decoding import Decoder
+from stream.decoding.columns import ColumnMap, DecodeOptions
+from stream.decoding.decoder import Decoder
 from stream.events import EventBatch
 from tidegate.clock import Clock
 from tidegate.errors import RequestError, SourceError

@@ -12,7 +12,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from stream.texts import as_text, float_text
+from stream.decoding.texts import as_text, float_text
 
 _VALUE = str | int | float | bool | None
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

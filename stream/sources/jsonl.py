@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from stream.columns import DecodeOptions, map_columns
+from stream.decoding.columns import DecodeOptions, map_columns
 from stream.sources.files import BATCH_RECORDS, existing_file
 from stream.sources.json_columns import JsonColumns
 from stream.sources.lines import LineFile

@@ -13,8 +13,8 @@ from typing import Any
 
 from confluent_kafka import TopicPartition
 
-from stream.columns import DecodeOptions, candidate_columns
-from stream.decoding import MAX_ISSUES, Decoder, RawRecords
+from stream.decoding.columns import DecodeOptions, candidate_columns
+from stream.decoding.decoder import MAX_ISSUES, Decoder, RawRecords
 from stream.events import EventBatch, Outcome, RecordIssue
 from stream.sources.files import end_batch
 from stream.sources.json_columns import JsonColumns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stream.columns import DecodeOptions
+from stream.decoding.columns import DecodeOptions
 from stream.events import Source
 from stream.sources.csv import CsvSource
 from stream.sources.jsonl import JsonlSource

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from stream.columns import DecodeOptions, map_columns
-from stream.decoding import RawRecords
+from stream.decoding.columns import DecodeOptions, map_columns
+from stream.decoding.decoder import RawRecords
 from stream.events import EventBatch
 from stream.sources.files import BATCH_RECORDS, FILE_PARTITION, FileSource, end_batch, existing_file
 from tidegate.clock import Clock

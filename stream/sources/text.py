@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.columns import ColumnMap, DecodeOptions
-from stream.decoding import MAX_ISSUES, RawRecords
+from stream.decoding.columns import ColumnMap, DecodeOptions
+from stream.decoding.decoder import MAX_ISSUES, RawRecords
 from stream.events import EventBatch, Outcome, RecordIssue
 from stream.sources.files import FILE_PARTITION, FileSource, end_batch
 from stream.sources.lines import LineBlock, LineFile

@@ -16,8 +16,8 @@ def test_a_command_is_measured_with_its_memory_and_pinned_on_demand() -> None:
     measured = measure(python("-c", _ALLOCATE), one_core=True)
     assert measured.output == "1 1\n"
     assert 200 < measured.peak_mib < 4_000
-    assert 0 < measured.cpu_seconds
-    assert 0 < measured.wall_seconds
+    assert measured.cpu_seconds > 0
+    assert measured.wall_seconds > 0
     assert os.sched_getaffinity(0) == allowed
     free = measure(python("-c", _ALLOCATE), environment={"OMP_NUM_THREADS": "3"})
     assert free.output == f"{len(allowed)} 3\n"

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream.columns import DecodeOptions
-from stream.engagement import PositiveRule
+from stream.decoding.columns import DecodeOptions
+from stream.decoding.engagement import PositiveRule
 from stream.events import EventBatch, Outcome, Source
 from stream.sources import open_source
 from stream.sources.csv import CsvSource

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.columns import DecodeOptions
-from stream.engagement import PositiveRule
+from stream.decoding.columns import DecodeOptions
+from stream.decoding.engagement import PositiveRule
 from stream.events import Outcome
 from stream.predictions import Predictions, no_predictions
 from stream.sequence_kernel import SEQUENCES, TRANSITIONS

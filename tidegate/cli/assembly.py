@@ -10,12 +10,12 @@ from refresh.fine_tune_flag import FlagOptions
 from refresh.policy import PolicyOptions, open_policy
 from refresh.row_cache import RowCache
 from refresh.table_store import TableStore
-from stream.catalogue_file import load_catalogue
-from stream.columns import DecodeOptions
+from stream.decoding.catalogue_file import load_catalogue
+from stream.decoding.columns import DecodeOptions
+from stream.decoding.engagement import PositiveRule
+from stream.decoding.item_map import load_item_clusters
 from stream.drift.window import DriftOptions
-from stream.engagement import PositiveRule
 from stream.events import Source
-from stream.item_map import load_item_clusters
 from stream.sequences import Dedup, SequenceOptions
 from stream.sources import open_source
 from stream.store import RunStore

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.columns import DecodeOptions
+from stream.decoding.columns import DecodeOptions
 from stream.events import Outcome
 from stream.sources.csv import CsvParser, CsvSource
 from tidegate.clock import ManualClock

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stream.columns import DecodeOptions
-from stream.engagement import PositiveRule
+from stream.decoding.columns import DecodeOptions
+from stream.decoding.engagement import PositiveRule
 from stream.events import EventBatch, Outcome
 from stream.sources.json_columns import JsonColumns
 from stream.sources.jsonl import JsonlSource

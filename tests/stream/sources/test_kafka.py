@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from stream.columns import DecodeOptions
-from stream.engagement import PositiveRule
+from stream.decoding.columns import DecodeOptions
+from stream.decoding.engagement import PositiveRule
+from stream.decoding.item_map import ItemClusters
 from stream.events import EventBatch, Outcome
-from stream.item_map import ItemClusters
 from stream.sources import kafka_log
 from stream.sources.kafka import KafkaSource
 from tests.mock_broker import MockBroker

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.columns import DecodeOptions
+from stream.decoding.columns import DecodeOptions
 from stream.sources import open_source
 from stream.sources.opening import parse_kafka_url
 from tidegate.clock import ManualClock

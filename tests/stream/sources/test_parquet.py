@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream.columns import DecodeOptions
+from stream.decoding.columns import DecodeOptions
 from stream.sources.parquet import ParquetSource
 from tidegate.clock import ManualClock
 from tidegate.errors import EmptySourceError, MissingColumnError, SourceError

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stream.texts import as_text, text_buffers
+from stream.decoding.texts import as_text, text_buffers
 from tidegate.jit import kernel
 
 _PRIME_1 = np.uint64(0x9E3779B185EBCA87)

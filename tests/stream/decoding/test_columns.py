@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from stream.columns import DecodeOptions, candidate_columns, map_columns
-from stream.engagement import PositiveRule
-from stream.item_map import ItemClusters
+from stream.decoding.columns import DecodeOptions, candidate_columns, map_columns
+from stream.decoding.engagement import PositiveRule
+from stream.decoding.item_map import ItemClusters
 from tidegate.errors import ConfigError, MissingColumnError
 
 _ITEMS = ItemClusters({"1": "a"}, "items.csv")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from stream.item_map import load_item_clusters
+from stream.decoding.item_map import load_item_clusters
 from tidegate.errors import CatalogueError, MissingColumnError
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from stream.columns import DecodeOptions, map_columns
-from stream.decoding import MAX_ISSUES, Decoder, RawRecords
-from stream.engagement import PositiveRule
+from stream.decoding.columns import DecodeOptions, map_columns
+from stream.decoding.decoder import MAX_ISSUES, Decoder, RawRecords
+from stream.decoding.engagement import PositiveRule
+from stream.decoding.item_map import ItemClusters
 from stream.events import EventBatch, Outcome, RecordIssue
-from stream.item_map import ItemClusters
 from tidegate.clock import ManualClock
 from tidegate.hashing import hash_text
 

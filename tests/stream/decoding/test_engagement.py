@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from stream.engagement import PositiveRule
+from stream.decoding.engagement import PositiveRule
 from tidegate.errors import ExpressionError
 
 

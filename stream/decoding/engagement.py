@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream.texts import as_text, numbers_of
+from stream.decoding.texts import as_text, numbers_of
 from tidegate.errors import ExpressionError
 
 _MAX_LENGTH = 1_000  # a person wrote it; bounds the parser's recursion

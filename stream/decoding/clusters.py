@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream.item_map import ItemClusters
-from stream.texts import as_text
+from stream.decoding.item_map import ItemClusters
+from stream.decoding.texts import as_text
 
 MISSING = -1
 """Code of a record without a label."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.catalogue_file import load_catalogue
+from stream.decoding.catalogue_file import load_catalogue
 from tidegate.errors import CatalogueError
 
 

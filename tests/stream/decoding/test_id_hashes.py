@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.id_hashes import hash_ids, hash_integers, hash_texts
+from stream.decoding.id_hashes import hash_ids, hash_integers, hash_texts
 from tidegate.hashing import hash_text
 from tidegate.jit import is_compiled
 

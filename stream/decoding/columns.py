@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from stream.engagement import PositiveRule
-from stream.item_map import ItemClusters
-from stream.times import check_time_unit
+from stream.decoding.engagement import PositiveRule
+from stream.decoding.item_map import ItemClusters
+from stream.decoding.times import check_time_unit
 from tidegate.errors import ConfigError, MissingColumnError
 
 USER_COLUMNS = ("user_id", "user")

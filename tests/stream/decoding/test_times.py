@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.times import NO_TIME, check_time_unit, parse_decimals, times_ms_of
+from stream.decoding.times import NO_TIME, check_time_unit, parse_decimals, times_ms_of
 from tidegate.errors import ConfigError
 from tidegate.jit import is_compiled
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from stream.clusters import MISSING, UNKNOWN, ClusterDictionary
-from stream.item_map import ItemClusters
+from stream.decoding.clusters import MISSING, UNKNOWN, ClusterDictionary
+from stream.decoding.item_map import ItemClusters
 
 
 def test_names_get_codes_in_the_order_they_are_seen_and_keep_them() -> None:

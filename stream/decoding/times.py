@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from stream.texts import as_text, text_buffers
+from stream.decoding.texts import as_text, text_buffers
 from tidegate.errors import ConfigError
 from tidegate.jit import kernel
 

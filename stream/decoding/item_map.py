@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from stream.texts import as_text
+from stream.decoding.texts import as_text
 from tidegate.errors import CatalogueError, MissingColumnError
 
 _CLUSTER_COLUMNS = ("category", "cluster")

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.clusters import MISSING, UNKNOWN, ClusterDictionary
-from stream.columns import ColumnMap, DecodeOptions
+from stream.decoding.clusters import MISSING, UNKNOWN, ClusterDictionary
+from stream.decoding.columns import ColumnMap, DecodeOptions
+from stream.decoding.id_hashes import hash_ids
+from stream.decoding.times import NO_TIME, times_ms_of
 from stream.events import EventBatch, Outcome, RecordIssue
-from stream.id_hashes import hash_ids
-from stream.times import NO_TIME, times_ms_of
 from tidegate.clock import Clock, iso_utc
 
 __all__ = ["MAX_ISSUES", "DecodeOptions", "Decoder", "RawRecords", "iso_utc_or_ms"]
