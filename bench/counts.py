@@ -62,7 +62,7 @@ def _measure_shape(shape: str, log: Path, n_events: int, n_repetitions: int) -> 
         Figure(f"{shape}: decode", alone["decode"], "events/s", "", f"{of}; alone, {median}"),
         Figure(f"{shape}: sequences", alone["sequences"], "positives/s", "", f"kernel and its shell, {median}"),
         Figure(f"{shape}: counts", alone["counts"], "transitions/s", "", f"sort and count, pane by pane, {median}"),
-        Figure(f"{shape}: file to counts", full["rate"], "events/s", rate_goal, f"{of}, store on disk, {median}"),
+        Figure(f"{shape}: file to counts", full["rate"], "events/s", rate_goal, f"{of}, store on disk, warm, {median}"),
         Figure(f"{shape}: peak memory", peak_mib, "MiB", PEAK_GOAL, "of the process that does all, imports included"),
     ]
 
