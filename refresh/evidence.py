@@ -42,6 +42,10 @@ class Ranked:
     clusters: NDArray[np.int32]
     shares: NDArray[np.float64]
 
+    def __getitem__(self, rows: NDArray[np.int64] | NDArray[np.int32] | NDArray[np.bool_] | slice) -> Ranked:
+        """Return some of the rows."""
+        return Ranked(self.clusters[rows], self.shares[rows])
+
 
 class Evidence:
     """Shrunk successor shares of one window.
@@ -70,13 +74,25 @@ class Evidence:
         successors = (self._backoff_keys & 0xFFFF).astype(np.int64)
         totals = np.bincount(successors, self._backoff_counts, self._n_clusters)
         self._popularity = (totals + 0.5) / (totals.sum() + 0.5 * max(1, self._n_clusters))
-        self._backoff_concentration = self._fit_backoff()
+        self.backoff_concentration = self._fit_backoff()
         self.concentration = self._fit_pairs() if concentration is None else concentration
         self._top_of_c2 = self._rank_backoff(_BACKOFF_DEPTH)
 
     def backoff(self, depth: int) -> Ranked:
         """Rank the successors of every ``c2`` that the window has seen: ``Ranked`` over [C, depth]."""
         return Ranked(self._top_of_c2.clusters[:, :depth], self._top_of_c2.shares[:, :depth])
+
+    def backoff_share(self, c2: NDArray[np.int32], clusters: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Posterior mean of one cluster a row of `c2`: float64[n]; 0 for cluster -1."""
+        known = np.maximum(clusters, 0)
+        own = _value_of(self._backoff_keys, self._backoff_counts, pack_pairs(c2, known))
+        m = self.backoff_concentration
+        shares = (own + m * self._popularity[known]) / (self._totals_of_c2[c2] + m)
+        return np.where(clusters >= 0, shares, 0.0).astype(np.float64)
+
+    def totals_of_c2(self) -> NDArray[np.int64]:
+        """Transitions of the window by `c2`: int64[C]."""
+        return self._totals_of_c2.astype(np.int64)
 
     def totals(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Transitions of `pairs` in the window (0 where unseen): int64[n]."""
@@ -92,7 +108,7 @@ class Evidence:
         """
         _, c2 = unpack_pairs(pairs)
         own = self._own_counts(pairs, clusters)
-        prior = self._backoff_share(c2, clusters)
+        prior = self.backoff_share(c2, clusters)
         shares = (own + self.concentration * prior) / (self.totals(pairs) + self.concentration)
         return np.where(clusters >= 0, shares, 0.0).astype(np.float64)
 
@@ -135,7 +151,7 @@ class Evidence:
         c2 = self._backoff_keys >> 16
         cluster = (self._backoff_keys & 0xFFFF).astype(np.int32)
         keep = cluster != c2
-        share = self._backoff_share(c2[keep].astype(np.int32), cluster[keep])
+        share = self.backoff_share(c2[keep].astype(np.int32), cluster[keep])
         ties = self._tie_hash(c2[keep], cluster[keep])
         return _top(c2[keep], cluster[keep], share, ties, self._n_clusters, depth)
 
@@ -143,13 +159,6 @@ class Evidence:
         counts = self.counts
         keys = np.repeat(counts.pairs, np.diff(counts.offsets)) << 16 | counts.successors
         return _value_of(keys, counts.counts, pairs << 16 | np.maximum(clusters, 0))
-
-    def _backoff_share(self, c2: NDArray[np.int32], clusters: NDArray[np.int32]) -> NDArray[np.float64]:
-        known = np.maximum(clusters, 0)
-        own = _value_of(self._backoff_keys, self._backoff_counts, pack_pairs(c2, known))
-        m = self._backoff_concentration
-        shares: NDArray[np.float64] = (own + m * self._popularity[known]) / (self._totals_of_c2[c2] + m)
-        return shares
 
     def _tie_hash(self, row_keys: NDArray[np.int64], clusters: NDArray[np.int32]) -> NDArray[np.uint64]:
         """Hash (row, cluster) through the clusters' name seeds, so that ids do not matter."""
@@ -171,7 +180,7 @@ class Evidence:
         # Without the pair itself: else a backoff that is mostly this pair would explain it too well.
         others = of_backoff - counts.counts
         n_others = self._totals_of_c2[self._c2_of_entry] - self._totals[row]
-        m = self._backoff_concentration
+        m = self.backoff_concentration
         prior = (others + m * self._popularity[counts.successors]) / (n_others + m)
         return _fit_concentration(row, counts.counts, prior)
 

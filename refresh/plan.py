@@ -42,6 +42,8 @@ class Plan:
     pairs : int64[n]             rows to ask for, ascending
     retrieved : Ranked           retrieved line of each, with the evidence behind it: [n, k]
     backoff : Ranked | None      rows of ``c2`` taken from the counts, no call; None leaves them as they are
+    backoff_c2 : int32[k]        rows of ``c2`` to ask for, ascending; empty where they come from the counts
+    backoff_retrieved : Ranked   retrieved line of each: [k, depth]
     replaces_rows : bool         infer all rows anew, known keys or not (the paper's frame)
     inputs                       numbers for the decision's record
     explanation                  one sentence for people
@@ -51,6 +53,8 @@ class Plan:
     pairs: NDArray[np.int64]
     retrieved: Ranked
     backoff: Ranked | None
+    backoff_c2: NDArray[np.int32]
+    backoff_retrieved: Ranked
     replaces_rows: bool
     inputs: dict[str, float | int | bool | None]
     explanation: str
@@ -60,18 +64,22 @@ def within_codebook(plan: Plan, capacity: int) -> Plan:
     """Leave out rows that name a cluster for which the engine has no code: their backoff serves them."""
     c1, c2 = unpack_pairs(plan.pairs)
     has_code = (c1 < capacity) & (c2 < capacity) & (plan.retrieved.clusters[:, 0] < capacity)
-    if has_code.all():
+    backoff_has_code = (plan.backoff_c2 < capacity) & (plan.backoff_retrieved.clusters[:, 0] < capacity)
+    all_have = np.concatenate([has_code, backoff_has_code])
+    if all_have.all():
         return plan
     order = plan.order
     if order is not None and order.rows:
-        kept = tuple(row for row, is_kept in zip(order.rows, has_code, strict=True) if is_kept)
+        kept = tuple(row for row, is_kept in zip(order.rows, all_have, strict=True) if is_kept)
         order = msgspec.structs.replace(order, rows=kept)
     return replace(
         plan,
         order=order,
         pairs=plan.pairs[has_code],
-        retrieved=Ranked(plan.retrieved.clusters[has_code], plan.retrieved.shares[has_code]),
-        inputs={**plan.inputs, "rows_beyond_codebook": int((~has_code).sum())},
+        retrieved=plan.retrieved[has_code],
+        backoff_c2=plan.backoff_c2[backoff_has_code],
+        backoff_retrieved=plan.backoff_retrieved[backoff_has_code],
+        inputs={**plan.inputs, "rows_beyond_codebook": int((~all_have).sum())},
     )
 
 

@@ -6,6 +6,7 @@ table; `every` refreshes every row on a calendar, as the paper does, with the wi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,11 +15,14 @@ from numpy.typing import NDArray
 
 from refresh.evidence import Ranked
 from refresh.plan import Plan, View
-from refresh.selection import Selection, weigh_rows
+from refresh.selection import BackoffSelection, Selection, weigh_backoff, weigh_rows
 from tidegate.contracts import DriftReport, Reason, RefreshOrder, RowOrder, Trigger
 from tidegate.counts import pack_pairs, unpack_pairs
 from tidegate.durations import parse_duration
 from tidegate.errors import RequestError
+
+# A pair's first two backoff answers may be c1 and c2 themselves.
+_BACKOFF_RANKS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,14 @@ class PolicyOptions:
     horizon_windows : float   for how many windows a row is expected to serve
     confidence_z : float      standard deviations between the estimated gain and its lower bound
     cooldown_panes : int      a row is not bought again so soon, unless its drift is proven
+    infers_backoff : bool     rows of ``c2`` are asked of the engine instead of being taken from the counts
     """
 
     price: float = 1.0
     horizon_windows: float = 4.0
     confidence_z: float = 0.5
     cooldown_panes: int = 2
+    infers_backoff: bool = False
 
 
 class Policy(Protocol):
@@ -53,7 +59,11 @@ class Policy(Protocol):
 
 
 class AdaptivePolicy:
-    """Buys the rows whose expected regained hits exceed the price of a call; keeps the backoff fresh for free."""
+    """Buys the rows whose expected regained hits exceed the price of a call.
+
+    Rows of ``c2`` (the backoff) are kept fresh from the counts, for free; with ``infers_backoff`` they are asked of
+    the engine and bought like any row.
+    """
 
     name = "adaptive"
 
@@ -63,37 +73,54 @@ class AdaptivePolicy:
 
     def plan(self, view: View) -> Plan:
         """Weigh all rows, buy those that pay, drop those that their backoff serves better."""
-        options = self._options
-        rows = weigh_rows(
-            view.evidence, view.table, horizon_windows=options.horizon_windows, confidence_z=options.confidence_z
-        )
+        options, evidence = self._options, view.evidence
+        economics = {"horizon_windows": options.horizon_windows, "confidence_z": options.confidence_z}
+        backoff = weigh_backoff(evidence, view.table, **economics)
+        bought_c2 = (backoff.gain_hits > options.price) & options.infers_backoff
+        level = self._backoff_level(view, backoff.c2[bought_c2])
+        rows = weigh_rows(evidence, view.table, level, **economics)
         reasons = _reasons(rows, view)
         pays = (rows.gain_hits > options.price) & rows.is_new_context
         is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
         bought = pays & ~is_cooling
         retired = rows.backs_off & ~bought
-        order = _order(view, rows, reasons, bought, retired)
+        ordered = [*_row_orders(rows, reasons, bought), *_backoff_orders(backoff, view, bought_c2)]
+        order = _order(view, ordered, rows.pairs[retired])
         return Plan(
             order=order,
             pairs=rows.pairs[bought],
-            retrieved=view.evidence.rank(rows.pairs[bought], self._top_n),
-            backoff=view.evidence.backoff(self._top_n),
+            retrieved=evidence.rank(rows.pairs[bought], self._top_n),
+            backoff=None if options.infers_backoff else evidence.backoff(self._top_n),
+            backoff_c2=backoff.c2[bought_c2],
+            backoff_retrieved=evidence.backoff(self._top_n)[backoff.c2[bought_c2]],
             replaces_rows=False,
             inputs={
                 "price": options.price,
-                "horizon_windows": options.horizon_windows,
-                "confidence_z": options.confidence_z,
-                "concentration": view.evidence.concentration,
+                **economics,
+                "concentration": evidence.concentration,
                 "pairs_weighed": int(rows.pairs.shape[0]),
                 "rows_that_pay": int(pays.sum()),
                 "rows_cooling_down": int((pays & is_cooling).sum()),
                 "rows_bought": int(bought.sum()),
+                "backoff_rows_bought": int(bought_c2.sum()),
                 "rows_retired": int(retired.sum()),
-                "gain_hits": float(rows.gain_hits[bought].sum()),
+                "gain_hits": sum(row.gain_hits for row in ordered),
                 **_drift_inputs(view.report),
             },
-            explanation=_explain(order, reasons[bought], float(rows.gain_hits[bought].sum())),
+            explanation=_explain(order),
         )
+
+    def _backoff_level(self, view: View, bought_c2: NDArray[np.int32]) -> Ranked:
+        """Give what will answer pairs without a row: the counts or, where calls make it, what serves and is bought."""
+        fresh = view.evidence.backoff(_BACKOFF_RANKS)
+        if not self._options.infers_backoff:
+            return fresh
+        clusters = np.full_like(fresh.clusters, -1)
+        if view.table is not None:
+            served = view.table.backoff_clusters[:, :_BACKOFF_RANKS]
+            clusters[: served.shape[0], : served.shape[1]] = served
+        clusters[bought_c2] = fresh.clusters[bought_c2]
+        return Ranked(clusters, fresh.shares)
 
     def _cools_down(self, rows: Selection, view: View) -> NDArray[np.bool_]:
         if view.table is None:
@@ -122,8 +149,10 @@ class CalendarPolicy:
         return Plan(
             order=order if is_due else None,
             pairs=pairs if is_due else pairs[:0],
-            retrieved=ranked if is_due else Ranked(ranked.clusters[:0], ranked.shares[:0]),
+            retrieved=ranked if is_due else ranked[:0],
             backoff=None,
+            backoff_c2=np.zeros(0, np.int32),
+            backoff_retrieved=ranked[:0],
             replaces_rows=True,
             inputs={"every_panes": self._every_panes, "panes_since_first_table": since, **_drift_inputs(view.report)},
             explanation=f"{trigger}: all {pairs.shape[0]} pairs of the window" if is_due else "not due",
@@ -176,25 +205,29 @@ def _reasons(rows: Selection, view: View) -> NDArray[np.object_]:
     return reasons
 
 
-def _order(
-    view: View,
-    rows: Selection,
-    reasons: NDArray[np.object_],
-    bought: NDArray[np.bool_],
-    retired: NDArray[np.bool_],
-) -> RefreshOrder | None:
-    if view.table is not None and not bought.any() and not retired.any():
-        return None
+def _row_orders(rows: Selection, reasons: NDArray[np.object_], bought: NDArray[np.bool_]) -> Iterator[RowOrder]:
     c1, c2 = unpack_pairs(rows.pairs)
+    for i in np.flatnonzero(bought):
+        yield RowOrder(c1=int(c1[i]), c2=int(c2[i]), reason=reasons[i], gain_hits=float(rows.gain_hits[i]))
+
+
+def _backoff_orders(backoff: BackoffSelection, view: View, bought: NDArray[np.bool_]) -> Iterator[RowOrder]:
+    for i in np.flatnonzero(bought):
+        reason = Reason.EVIDENCE if backoff.has_row[i] else Reason.FIRST_SIGHT
+        reason = Reason.FIRST_TABLE if view.table is None else reason
+        yield RowOrder(c1=-1, c2=int(backoff.c2[i]), reason=reason, gain_hits=float(backoff.gain_hits[i]))
+
+
+def _order(view: View, rows: list[RowOrder], retired: NDArray[np.int64]) -> RefreshOrder | None:
+    if view.table is not None and not rows and not retired.size:
+        return None
+    c1, c2 = unpack_pairs(retired)
     return RefreshOrder(
         order_id=_order_id(view),
         window_end_ms=view.window_end_ms,
         trigger=Trigger.FIRST_TABLE if view.table is None else Trigger.POLICY,
-        rows=tuple(
-            RowOrder(c1=int(c1[i]), c2=int(c2[i]), reason=reasons[i], gain_hits=float(rows.gain_hits[i]))
-            for i in np.flatnonzero(bought)
-        ),
-        retired=tuple((int(c1[i]), int(c2[i])) for i in np.flatnonzero(retired)),
+        rows=tuple(rows),
+        retired=tuple(zip(c1.tolist(), c2.tolist(), strict=True)),
     )
 
 
@@ -213,9 +246,10 @@ def _drift_inputs(report: DriftReport | None) -> dict[str, float | int | bool | 
     }
 
 
-def _explain(order: RefreshOrder | None, reasons: NDArray[np.object_], gain_hits: float) -> str:
+def _explain(order: RefreshOrder | None) -> str:
     if order is None:
         return "no row pays: nothing to refresh"
-    counts = {str(reason): int((reasons == reason).sum()) for reason in Reason}
-    listed = ", ".join(f"{n} by {reason}" for reason, n in counts.items() if n) or "none"
+    reasons = [str(row.reason) for row in order.rows]
+    listed = ", ".join(f"{reasons.count(reason)} by {reason}" for reason in dict.fromkeys(sorted(reasons))) or "none"
+    gain_hits = sum(row.gain_hits for row in order.rows)
     return f"rows bought: {listed}; {len(order.retired)} dropped to backoff; at least {gain_hits:.0f} hits expected"

@@ -66,8 +66,7 @@ class Refresher:
         EngineError
             If the engine fails; `table` is untouched.
         """
-        c1, c2 = unpack_pairs(plan.pairs)
-        contexts = RowContexts(c1, c2, plan.retrieved.clusters, plan.retrieved.shares.astype(np.float32))
+        contexts, n_pairs = _contexts(plan), plan.pairs.shape[0]
         keys = row_keys(contexts, self._engine.prompts, self._engine.fingerprint)  # 1
         known = self._cache.find(keys, pane)
         reuses = known.is_free if not plan.replaces_rows else np.zeros(len(contexts), np.bool_)
@@ -81,17 +80,21 @@ class Refresher:
             clusters[asked], probabilities[asked] = answers.clusters, answers.probabilities
             kept = asked[is_valid[asked]]
             self._cache.keep(keys[kept], pane, clusters[kept], probabilities[kept])
-        rows = PairRows(  # 3
-            pairs=plan.pairs[is_valid],
-            clusters=clusters[is_valid],
-            probabilities=probabilities[is_valid],
-            row_keys=keys[is_valid],
-            contexts=contexts.retrieved[is_valid, 0],
-            refreshed_ms=np.full(int(is_valid.sum()), window_end_ms, np.int64),
+        of_pair = np.flatnonzero(is_valid[:n_pairs])  # 3
+        rows = PairRows(
+            pairs=plan.pairs[of_pair],
+            clusters=clusters[of_pair],
+            probabilities=probabilities[of_pair],
+            row_keys=keys[of_pair],
+            contexts=contexts.retrieved[of_pair, 0],
+            refreshed_ms=np.full(of_pair.shape[0], window_end_ms, np.int64),
         )
+        of_c2 = n_pairs + np.flatnonzero(is_valid[n_pairs:])
+        backoff = BackoffRows(contexts.c2[of_c2], clusters[of_c2], probabilities[of_c2], keys[of_c2])
+        if plan.backoff is not None:
+            backoff = _backoff_rows(plan.backoff, len(table.cluster_names), table.top_n)
         order = plan.order
         retired = _retired_pairs(order.retired if order else ())
-        backoff = _backoff_rows(plan.backoff, len(table.cluster_names), table.top_n) if plan.backoff else None
         refreshed = table.with_changes(rows, retired, backoff=backoff)
         return Refreshed(
             refreshed,
@@ -108,6 +111,19 @@ class Refresher:
                 rows_retired=int(np.isin(retired, table.pairs).sum()),
             ),
         )
+
+
+def _contexts(plan: Plan) -> RowContexts:
+    """Contexts of all rows to ask for: those of pairs, then those of ``c2`` alone."""
+    c1, c2 = unpack_pairs(plan.pairs)
+    retrieved = np.concatenate([plan.retrieved.clusters, plan.backoff_retrieved.clusters])
+    shares = np.concatenate([plan.retrieved.shares, plan.backoff_retrieved.shares])
+    return RowContexts(
+        np.concatenate([c1, np.full(plan.backoff_c2.shape[0], -1, np.int32)]),
+        np.concatenate([c2, plan.backoff_c2]),
+        retrieved,
+        shares.astype(np.float32),
+    )
 
 
 def _retired_pairs(retired: tuple[tuple[int, int], ...]) -> NDArray[np.int64]:

@@ -49,15 +49,23 @@ class Selection:
 
 
 def weigh_rows(
-    evidence: Evidence, table: TransitionTable | None, *, horizon_windows: float, confidence_z: float
+    evidence: Evidence,
+    table: TransitionTable | None,
+    backoff_level: Ranked,
+    *,
+    horizon_windows: float,
+    confidence_z: float,
 ) -> Selection:
-    """Weigh every pair of the window and of the table. `O(t log t)`."""
+    """Weigh every pair of the window and of the table, where `backoff_level` answers pairs without a row.
+
+    `O(t log t)`.
+    """
     rows = table.pairs if table is not None else np.zeros(0, np.int64)
     pairs = np.union1d(evidence.counts.pairs, rows)
     at = np.searchsorted(rows, pairs)
     has_row = np.isin(pairs, rows, assume_unique=True)
     row_of = np.where(has_row, np.minimum(at, max(0, rows.shape[0] - 1)), 0)
-    backoff = backoff_answers(evidence.backoff(3), pairs)
+    backoff = backoff_answers(backoff_level, pairs)
     served, context = backoff.copy(), np.full(pairs.shape[0], -1, np.int32)
     if table is not None and rows.size:
         served = np.where(has_row, table.clusters[row_of, 0], backoff).astype(np.int32)
@@ -92,6 +100,55 @@ def backoff_answers(backoff: Ranked, pairs: NDArray[np.int64]) -> NDArray[np.int
 
 
 @dataclass(frozen=True, slots=True)
+class BackoffSelection:
+    """What is known of every row of the backoff level that the window has evidence for.
+
+    Attributes
+    ----------
+    c2 : int32[k]             ascending
+    has_row : bool[k]
+    gain_hits : float64[k]    lower bound of the hits that a fresh row gains over the horizon, on the pairs that it
+                              answers
+    """
+
+    c2: NDArray[np.int32]
+    has_row: NDArray[np.bool_]
+    gain_hits: NDArray[np.float64]
+
+
+def weigh_backoff(
+    evidence: Evidence, table: TransitionTable | None, *, horizon_windows: float, confidence_z: float
+) -> BackoffSelection:
+    """Weigh the rows of ``c2`` as rows that cost a call: one of them serves all pairs without a row. `O(p)`."""
+    ranked = evidence.backoff(1).clusters[:, 0]
+    c2 = np.flatnonzero(ranked >= 0).astype(np.int32)
+    fresh = ranked[c2]
+    n_known = 0 if table is None else len(table.cluster_names)
+    served = np.full(c2.shape[0], -1, np.int32)
+    if table is not None:
+        known = c2 < n_known
+        served[known] = table.backoff_clusters[c2[known], 0]
+    bound = _lower_bound(
+        evidence.backoff_share(c2, fresh),
+        evidence.backoff_share(c2, served),
+        (evidence.totals_of_c2()[c2] + evidence.backoff_concentration).astype(np.float64),
+        confidence_z,
+    )
+    answered = _traffic_without_row(evidence, table)[c2]
+    gain = np.where(fresh != served, bound * answered * horizon_windows, 0.0)
+    return BackoffSelection(c2=c2, has_row=served >= 0, gain_hits=gain)
+
+
+def _traffic_without_row(evidence: Evidence, table: TransitionTable | None) -> NDArray[np.int64]:
+    """Transitions of the window, by c2, whose pair has no row of its own: int64[C]."""
+    pairs = evidence.counts.pairs
+    if table is not None:
+        pairs = pairs[~np.isin(pairs, table.pairs, assume_unique=True)]
+    _, c2 = unpack_pairs(pairs)
+    return np.bincount(c2, evidence.totals(pairs), evidence.totals_of_c2().shape[0]).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
 class _Bound:
     evidence: Evidence
     pairs: NDArray[np.int64]
@@ -99,10 +156,20 @@ class _Bound:
     confidence_z: float
 
     def of(self, new: NDArray[np.int32], old: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Lower confidence bound of ``share(new) - share(old)``: float64[n]."""
-        p_new, p_old = self.evidence.share(self.pairs, new), self.evidence.share(self.pairs, old)
-        difference = p_new - p_old
-        weight = self.traffic + self.evidence.concentration + 1.0
-        deviation = np.sqrt(np.maximum(0.0, p_new + p_old - difference**2) / weight)
-        bound: NDArray[np.float64] = difference - self.confidence_z * deviation
-        return bound
+        """Lower confidence bound of ``share(new) - share(old)`` of each pair: float64[n]."""
+        return _lower_bound(
+            self.evidence.share(self.pairs, new),
+            self.evidence.share(self.pairs, old),
+            (self.traffic + self.evidence.concentration).astype(np.float64),
+            self.confidence_z,
+        )
+
+
+def _lower_bound(
+    p_new: NDArray[np.float64], p_old: NDArray[np.float64], weight: NDArray[np.float64], confidence_z: float
+) -> NDArray[np.float64]:
+    """Lower confidence bound of ``p_new - p_old``, both from the same ``weight`` transitions: float64[n]."""
+    difference = p_new - p_old
+    deviation = np.sqrt(np.maximum(0.0, p_new + p_old - difference**2) / (weight + 1.0))
+    bound: NDArray[np.float64] = difference - confidence_z * deviation
+    return bound

@@ -66,6 +66,9 @@ class RunSettings(BaseSettings):
     horizon_windows: float = Field(4.0, gt=0, description="windows that a row is expected to serve")
     confidence_z: float = Field(0.5, ge=0, description="standard deviations between a gain and its lower bound")
     cooldown_panes: int = Field(2, ge=0, description="panes before a row is bought again without proven drift")
+    backoff: Literal["counts", "engine"] = Field(
+        "counts", description="where rows of c2 come from: counts cost no call"
+    )
     min_support: int = Field(20, ge=1, description="transitions a side below which a pair is not compared")
     permutations: int = Field(200, ge=20, description="permutations behind the null")
     fdr: float = Field(0.10, gt=0, lt=1, description="false discovery rate of flagged pairs")

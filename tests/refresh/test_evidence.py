@@ -39,7 +39,7 @@ def test_share_is_the_posterior_mean_that_a_dictionary_gives(log, concentration)
     evidence = Evidence(counts_of(log), seeds(), concentration)
     for (a, b, c), n in log.items():
         total = sum(k for (x, y, _), k in log.items() if (x, y) == (a, b))
-        prior = backoff_share(log, b, c, evidence._backoff_concentration)
+        prior = backoff_share(log, b, c, evidence.backoff_concentration)
         expected = (n + concentration * prior) / (total + concentration)
         found = evidence.share(np.array([a << 16 | b]), np.array([c], np.int32))[0]
         assert found == pytest.approx(expected)

@@ -10,7 +10,7 @@ from refresh.evidence import Evidence
 from refresh.plan import Plan, View, reason_counts, within_codebook
 from refresh.policy import AdaptivePolicy, CalendarPolicy, PolicyOptions, open_policy
 from refresh.table import TransitionTable
-from refresh.table_rows import PairRows
+from refresh.table_rows import BackoffRows, PairRows
 from tests.refresh.test_evidence import N_CLUSTERS, counts_of, seeds
 from tidegate.contracts import DriftReport, PairDrift, Reason, Trigger
 from tidegate.errors import RequestError
@@ -138,6 +138,50 @@ def test_the_backoff_is_kept_fresh_at_every_pane():
     plan = AdaptivePolicy(top_n=2).plan(view(LOG, table_with(OWN, 2)))
     assert plan.backoff is not None
     assert plan.backoff.clusters[1].tolist() == [3, 2]
+
+
+INFERS = PolicyOptions(infers_backoff=True)
+
+
+def backoff_orders(plan: Plan) -> dict[int, Reason]:
+    return {row.c2: row.reason for row in plan.order.rows if row.c1 == -1} if plan.order else {}
+
+
+def test_rows_of_c2_can_be_bought_like_any_row():
+    plan = AdaptivePolicy(INFERS).plan(view(LOG, None))
+    assert plan.backoff is None
+    assert backoff_orders(plan) == {1: Reason.FIRST_TABLE}
+    assert plan.backoff_c2.tolist() == [1]
+    assert plan.backoff_retrieved.clusters[0, 0] == 3
+    empty = TransitionTable.empty(NAMES, top_n=2)
+    assert backoff_orders(AdaptivePolicy(INFERS).plan(view(LOG, empty))) == {1: Reason.FIRST_SIGHT}
+
+
+def table_with_backoff(cluster: int) -> TransitionTable:
+    rows = BackoffRows(
+        np.array([1], np.int32),
+        np.array([[cluster, -1]], np.int32),
+        np.array([[0.5, 0.0]], np.float32),
+        np.ones((1, 2), np.uint64),
+    )
+    return TransitionTable.empty(NAMES, top_n=2).with_changes(backoff=rows)
+
+
+def test_a_row_of_c2_is_bought_again_only_when_it_went_stale_and_pays():
+    assert backoff_orders(AdaptivePolicy(INFERS).plan(view(LOG, table_with_backoff(3)))) == {}
+    assert backoff_orders(AdaptivePolicy(INFERS).plan(view(LOG, table_with_backoff(5)))) == {1: Reason.EVIDENCE}
+    dear = PolicyOptions(infers_backoff=True, price=1e6)
+    assert backoff_orders(AdaptivePolicy(dear).plan(view(LOG, table_with_backoff(5)))) == {}
+
+
+def test_a_row_of_c2_is_weighed_by_the_pairs_that_it_answers():
+    """A pair with a row of its own takes its traffic away from its backoff."""
+    alone = {(4, 1, 3): 60}
+    own_row = table_with(4 << 16 | 1, 3)
+    assert backoff_orders(AdaptivePolicy(INFERS).plan(view(alone, own_row))) == {}
+    assert backoff_orders(AdaptivePolicy(INFERS).plan(view(alone, TransitionTable.empty(NAMES, top_n=2)))) == {
+        1: Reason.FIRST_SIGHT
+    }
 
 
 def test_the_same_view_gives_the_same_plan():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refresh.engines import Answers, open_engine
-from refresh.policy import AdaptivePolicy, CalendarPolicy
+from refresh.policy import AdaptivePolicy, CalendarPolicy, PolicyOptions
 from refresh.prompts import RowContexts
 from refresh.refresher import Refreshed, Refresher
 from refresh.row_cache import RowCache
@@ -78,6 +78,18 @@ def test_a_pane_done_again_after_a_crash_asks_nothing_and_counts_the_same(cache:
     assert engine.asked == [(0, 1)]
     assert again.result.llm_calls == first.result.llm_calls == 1
     assert again.table.content_checksum() == first.table.content_checksum()
+
+
+def test_inferred_rows_of_c2_arrive_on_the_backoff_level(cache: RowCache):
+    engine, policy = SpyEngine(), AdaptivePolicy(PolicyOptions(infers_backoff=True), top_n=2)
+    first = execute(engine, cache, policy.plan(view(LOG, None)))
+    assert engine.asked == [(0, 1), (-1, 1)]
+    assert first.result.llm_calls == 2
+    assert first.table.backoff_clusters[1].tolist() == [3, -1]  # the frequency engine answers the line it reads
+    assert first.table.backoff_row_keys[1].any()
+    assert first.table.predict(np.array([4], np.int32), np.array([1], np.int32)).tolist() == [3]
+    again = execute(engine, cache, policy.plan(view(LOG, first.table)), first.table, pane=10)
+    assert (again.result.llm_calls, again.result.rows_changed) == (0, 0)
 
 
 def test_calendars_pay_for_every_row_each_time(cache: RowCache):

@@ -173,7 +173,7 @@ CHANGED = {
     "max_ahead": "2d", "user_column": "u", "item_column": "i", "cluster_column": "c", "time_column": "t",
     "time_unit": "ms", "items": "i.csv", "catalogue": "c.csv", "dedup": "adjacent", "allow_return": True,
     "engine": "frequency", "model": "m", "policy": "never", "price": 2.0, "horizon_windows": 3.0, "confidence_z": 2.0,
-    "cooldown_panes": 3, "min_support": 5, "permutations": 50, "fdr": 0.2, "top_n": 4, "seed": 9,
+    "cooldown_panes": 3, "backoff": "engine", "min_support": 5, "permutations": 50, "fdr": 0.2, "top_n": 4, "seed": 9,
 }  # fmt: skip
 
 

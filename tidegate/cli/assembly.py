@@ -63,6 +63,7 @@ def assemble(settings: RunSettings, clock: Clock) -> Iterator[Assembly]:
         horizon_windows=settings.horizon_windows,
         confidence_z=settings.confidence_z,
         cooldown_panes=settings.cooldown_panes,
+        infers_backoff=settings.backoff == "engine",
     )
     policy = open_policy(settings.policy, sequences.pane_ms, economics, settings.top_n)
     catalogue = load_catalogue(settings.catalogue).names if settings.catalogue else ()
