@@ -114,15 +114,15 @@ def calls_svg(runs: Mapping[str, Summary]) -> str | None:
 
 
 def drift_svg(run: Summary) -> str | None:
-    """Draw raw Jaccard against what no drift would show, and drift below it; None without a compared pair."""
+    """Draw Jaccard against what no drift would show, and drift below it; None without a compared pair."""
     reports = run["reports"]
     if not any(report["jaccard_mean"] is not None or report["drift_mean"] is not None for report in reports):
         return None
     ends = [_instant(report["window_end"]) for report in reports]
     with _style():
         figure, (upper, lower) = _canvas(2)
-        matched = _draw(upper, "Jaccard J at matched counts", 0, ends, _column(reports, "jaccard_matched_mean"))
-        null = _draw(upper, "no-drift Jaccard J0 of the same traffic", 1, ends, _column(reports, "null_mean"))
+        matched = _draw(upper, "J at matched counts", 0, ends, _column(reports, "jaccard_matched_mean"))
+        null = _draw(upper, "J0, the same without drift", 1, ends, _column(reports, "null_mean"))
         raw = _draw(upper, "raw J, all counts", 4, ends, _column(reports, "jaccard_mean"))
         upper.set_ylabel("Mean Jaccard of\ntop-5 sets (ratio)")
         plain = _draw(lower, "mean over pairs", 2, ends, _column(reports, "drift_mean"))

@@ -49,7 +49,7 @@ class RunSettings(BaseSettings):
     window: str = Field("3d", description="rolling span that a decision looks at, a multiple of the pane")
     gap: str = Field("1d", description="inactivity that starts a new sequence; 'none' never does")
     lateness: str = Field("5m", description="how far events may lag behind the latest one of their partition")
-    max_ahead: str = Field("1d", description="how far timestamps may be ahead of the wall clock")
+    max_ahead: str = Field("1h", description="how far timestamps may be ahead of the wall clock")
     user_column: str | None = Field(None, description="default: user_id, then user")
     item_column: str | None = Field(None, description="default: item_id, then item")
     cluster_column: str | None = Field(None, description="default: category, then cluster")
