@@ -57,9 +57,13 @@ class Refresher:
         table_version: int,
         pane: int,
         window_end_ms: int,
-        on_progress: Callable[[int], None] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> Refreshed:
         """Carry `plan` out on top of `table`; nothing is published here.
+
+        Parameters
+        ----------
+        on_progress : called with the rows answered so far and the rows asked for
 
         Raises
         ------
@@ -74,7 +78,11 @@ class Refresher:
         asked = np.flatnonzero(~known.is_known)
         is_valid = np.ones(len(contexts), np.bool_)
         if asked.size:  # 2
-            answers = self._engine.infer(contexts[asked], top_n=self._top_n, on_progress=on_progress)
+            answers = self._engine.infer(
+                contexts[asked],
+                top_n=self._top_n,
+                on_progress=on_progress and (lambda n_done: on_progress(n_done, asked.size)),
+            )
             n_clusters = len(self._engine.prompts.codebook.names)
             is_valid[asked] = validate(answers, contexts[asked], n_clusters).valid
             clusters[asked], probabilities[asked] = answers.clusters, answers.probabilities

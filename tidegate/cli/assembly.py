@@ -20,7 +20,7 @@ from stream.sequences import Dedup, SequenceOptions
 from stream.sources import open_source
 from stream.store import RunStore
 from stream.worker import StreamWorker, WorkerOptions
-from tidegate.cli.minds import open_keeper
+from tidegate.cli.engine_keeper import OnTraining, open_keeper
 from tidegate.cli.pipeline import PipelineParts
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.clock import Clock
@@ -43,8 +43,12 @@ class Assembly:
 
 
 @contextmanager
-def assemble(settings: RunSettings, clock: Clock) -> Iterator[Assembly]:
+def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None = None) -> Iterator[Assembly]:
     """Open everything that `settings` names; closed again at the end.
+
+    Parameters
+    ----------
+    on_training : told how the training of a model goes, should the run need one
 
     Raises
     ------
@@ -86,7 +90,7 @@ def assemble(settings: RunSettings, clock: Clock) -> Iterator[Assembly]:
             tables=TableStore(settings.home / "tables", clock),
             cache=cache,
             policy=policy,
-            engines=open_keeper(settings, store.run_id),
+            engines=open_keeper(settings, store.run_id, on_training),
             drift=_drift_options(settings),
             # Context is wholly fresh one window after a shift; what lasts for another window is the weights' fault.
             flags=FlagOptions(patience_panes=2 * sequences.window_panes, level_panes=sequences.window_panes),

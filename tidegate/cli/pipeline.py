@@ -32,7 +32,7 @@ from stream.predictions import Predictions, hit_microbits, index_predictions, no
 from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, SCORED
 from stream.store import RunStore
 from stream.worker import ClosedPane, StreamWorker
-from tidegate.cli.minds import EngineKeeper
+from tidegate.cli.engine_keeper import EngineKeeper
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.clock import Clock
 from tidegate.contracts import Decision, DriftReport, encode
@@ -58,11 +58,23 @@ class PipelineParts:
 
 
 class Pipeline:
-    """Answers closed panes. One pipeline a run."""
+    """Answers closed panes. One pipeline a run.
 
-    def __init__(self, parts: PipelineParts, on_record: Callable[[PaneRecord], None] = lambda _: None) -> None:
+    Parameters
+    ----------
+    parts
+    on_record : called with each pane's record, once it is stored
+    on_rows : called with the rows that a refresh has had answered so far, and the rows that it asked for
+    """
+
+    def __init__(
+        self,
+        parts: PipelineParts,
+        on_record: Callable[[PaneRecord], None] = lambda _: None,
+        on_rows: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._parts = parts
-        self._on_record = on_record
+        self._on_record, self._on_rows = on_record, on_rows
         options = parts.worker.sequences.options
         self._pane_ms, self._window_panes = options.pane_ms, options.window_panes
         self._microbits = np.zeros(1, np.int64)
@@ -170,7 +182,12 @@ class Pipeline:
         started = self._parts.clock.monotonic_seconds()
         version = record.table_version
         refreshed = Refresher(engine, self._parts.cache, top_n=self._parts.top_n).execute(
-            plan, table, table_version=version or 0, pane=pane, window_end_ms=record.window_end_ms
+            plan,
+            table,
+            table_version=version or 0,
+            pane=pane,
+            window_end_ms=record.window_end_ms,
+            on_progress=self._on_rows,
         )
         result = refreshed.result
         if version is None or refreshed.table.content_checksum() != table.content_checksum():

@@ -13,21 +13,17 @@ import click
 import msgspec
 from prometheus_client import CollectorRegistry
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from monitoring.exposition import metrics_asgi
 from monitoring.metrics import Metrics
-from monitoring.report import write_report
 from monitoring.terminal import print_run
 from refresh.lookup import Lookup
 from refresh.service import build_app, serve
-from stream.sequence_kernel import HITS_NEXT, HITS_SEQUENCE, SCORED, SEQUENCES, TRANSITIONS
-from stream.worker import BatchAccount
 from tidegate.cli.assembly import Assembly, assemble
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.pipeline import Pipeline
-from tidegate.cli.records import PaneRecord
 from tidegate.cli.summary import summarise
+from tidegate.cli.watching import Bars, Watcher
 from tidegate.clock import SystemClock
 from tidegate.config import RunSettings, load_settings
 from tidegate.errors import RequestError, SourceError
@@ -77,10 +73,10 @@ def run(
     """
     metrics = Metrics(CollectorRegistry(), SystemClock())
     with ExitStack() as stack:
-        assembly = stack.enter_context(assemble(settings, SystemClock()))
-        progress = stack.enter_context(_progress(console))
-        watcher = _Watcher(assembly, metrics, progress)
-        pipeline = Pipeline(assembly.parts, watcher.on_record)
+        bars = stack.enter_context(Bars(console))
+        assembly = stack.enter_context(assemble(settings, SystemClock(), bars.on_training))
+        watcher = Watcher(assembly, metrics, bars)
+        pipeline = Pipeline(assembly.parts, watcher.on_record, bars.on_rows)
         if settings.serve:
             lookup = Lookup(assembly.parts.tables, on_rejected=lambda _: metrics.observe_rejected_version())
             app = build_app(lookup, metrics_asgi(metrics.registry))
@@ -102,7 +98,7 @@ def run(
             raise failure
         if summary["is_finished"]:
             assembly.parts.store.finish()
-        progress.stop()
+        bars.stop()
         on_summary(summary)
         if settings.serve and not stop.is_set():
             console.print("The source has ended; the table is served until Ctrl-C.")
@@ -143,61 +139,9 @@ def _write(summary: dict[str, Any], json_path: Path | None, html_path: Path | No
     if json_path is not None:
         write_atomically(json_path, msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
     if html_path is not None:
+        from monitoring.report import write_report  # loads matplotlib, which a run without a report does not need
+
         write_report(html_path, f"Tidegate: {Path(summary['source']).name}", {summary["policy"]: summary})
-
-
-class _Watcher:
-    """Passes what happens on to metrics and the progress bar, and keeps the records for the summary."""
-
-    def __init__(self, assembly: Assembly, metrics: Metrics, progress: Progress) -> None:
-        self._assembly, self._metrics, self._progress = assembly, metrics, progress
-        self._task = progress.add_task("starting", total=assembly.source.n_records_expected)
-        self._n_resumed = sum(assembly.parts.worker.outcomes.values())
-        progress.update(self._task, completed=self._n_resumed)
-        self.records = list(assembly.records)
-
-    def on_batch(self, batch: BatchAccount) -> None:
-        """Count a batch."""
-        outcomes = {str(outcome): n for outcome, n in batch.outcomes.items()}
-        n = batch.figures.tolist()
-        self._metrics.observe_batch(outcomes, transitions=n[TRANSITIONS], sequences=n[SEQUENCES])
-        self._metrics.observe_scores(n[SCORED], next_hits=n[HITS_NEXT], sequence_hits=n[HITS_SEQUENCE])
-        if batch.watermark_ms is not None:
-            self._metrics.observe_watermark(batch.watermark_ms)
-        self._progress.update(self._task, advance=batch.n_records)
-
-    def on_record(self, record: PaneRecord) -> None:
-        """Show and keep what was decided at a pane's end."""
-        self.records.append(record)
-        if record.report is not None:
-            self._metrics.observe_report(record.report)
-        if record.decision is not None:
-            self._metrics.observe_decision(record.decision)
-            self._progress.update(self._task, description=record.decision.explanation[:60])
-        if record.result is not None:
-            self._metrics.observe_result(record.result)
-        if record.table_version is not None:
-            manifest = self._assembly.parts.tables.manifest(record.table_version)
-            self._metrics.observe_model(manifest.engine_name, manifest.engine_fingerprint)
-            self._metrics.observe_table(
-                record.table_version,
-                rows=manifest.rows,
-                backoff_rows=manifest.backoff_rows,
-                published_ms=manifest.created_ms,
-            )
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
 
 
 @contextmanager
