@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from refresh.engines import ENGINES, Engine, open_engine
+from refresh.engines.model_files import read_manifest
 from tidegate.config import RunSettings
 from tidegate.counts import BucketedCounts
 from tidegate.errors import RequestError
@@ -77,8 +78,10 @@ class EmbeddedKeeper:
             known = Path(model) if model else self._given
             folder = known or self._trained(names, window, pane)
             self.model = str(folder)
-            self._engine = open_engine("embedded", _nameable(names, None), model_folder=folder)
-        self._engine.grow(_nameable(names, self._engine))
+            capacity = read_manifest(folder)[0].capacity
+            self._engine = open_engine("embedded", names[:capacity], model_folder=folder)
+        # The newest clusters that the model has no code for are left out: their backoff serves them.
+        self._engine.grow(names[: self._engine.prompts.codebook.capacity])
         return self._engine
 
     def _trained(self, names: list[str], window: BucketedCounts, pane: int) -> Path:
@@ -96,11 +99,6 @@ class EmbeddedKeeper:
             on_progress=self.on_training,
         )
         return folder
-
-
-def _nameable(names: list[str], engine: Engine | None) -> list[str]:
-    """Leave out the newest clusters that the model has no code for; their backoff serves them."""
-    return names if engine is None else names[: engine.prompts.codebook.capacity]
 
 
 def open_keeper(settings: RunSettings, run_id: str, on_training: OnTraining | None = None) -> EngineKeeper:
