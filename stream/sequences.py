@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from stream.predictions import NO_ANSWER, Predictions
 from stream.sequence_kernel import FIRST_CAPACITY, N_STATS, NO_GAP, Pool, Regions, Rules, Watches, extend_sequences
 from tidegate.counts import MAX_BUCKETS
+from tidegate.durations import format_duration
 from tidegate.errors import ConfigError
 from tidegate.hashing import KeyIndex
 
@@ -53,8 +54,10 @@ class SequenceOptions:
     def __post_init__(self) -> None:
         if self.window_ms % self.pane_ms:
             raise ConfigError(
-                f"a window of {self.window_ms} ms is not a whole number of panes of {self.pane_ms} ms",
+                f"a window of {format_duration(self.window_ms)} is not a whole number of panes of "
+                f"{format_duration(self.pane_ms)}",
                 "Choose --window as a multiple of --pane",
+                place="--window",
             )
         if not 1 <= self.n_buckets <= MAX_BUCKETS or self.n_buckets & (self.n_buckets - 1):
             raise ConfigError(f"{self.n_buckets} user buckets", "Choose a power of two up to 256", place="n_buckets")

@@ -217,7 +217,8 @@ def test_a_segment_larger_than_the_pool_makes_room_for_itself() -> None:
 def test_a_window_is_a_whole_number_of_panes() -> None:
     assert SequenceOptions(pane_ms=100, window_ms=300).window_panes == 3
     for window_ms in (50, 250):
-        with pytest.raises(ConfigError, match=f"a window of {window_ms} ms is not a whole number of panes of 100 ms"):
+        found = rf"--window: a window of {window_ms / 1_000:g}s is not a whole number of panes of 0\.1s"
+        with pytest.raises(ConfigError, match=found):
             SequenceOptions(pane_ms=100, window_ms=window_ms)
 
 
