@@ -66,7 +66,9 @@ class Evidence:
         self._seeds = seeds
         self._n_clusters = seeds.shape[0]
         _, c2 = unpack_pairs(counts.pairs)
-        self._c2_of_entry = np.repeat(c2, np.diff(counts.offsets)).astype(np.int64)
+        self._row_of_entry = np.repeat(np.arange(counts.pairs.shape[0]), np.diff(counts.offsets))
+        self._own_keys = counts.pairs[self._row_of_entry] << 16 | counts.successors
+        self._c2_of_entry = c2[self._row_of_entry].astype(np.int64)
         self._backoff_keys, self._backoff_counts = _sum_by_key(
             pack_pairs(self._c2_of_entry, counts.successors), counts.counts
         )
@@ -107,7 +109,7 @@ class Evidence:
         clusters : int32[n]
         """
         _, c2 = unpack_pairs(pairs)
-        own = self._own_counts(pairs, clusters)
+        own = _value_of(self._own_keys, self.counts.counts, pairs << 16 | np.maximum(clusters, 0))
         prior = self.backoff_share(c2, clusters)
         shares = (own + self.concentration * prior) / (self.totals(pairs) + self.concentration)
         return np.where(clusters >= 0, shares, 0.0).astype(np.float64)
@@ -126,7 +128,7 @@ class Evidence:
     def plain_rank(self, depth: int) -> Ranked:
         """Rank every pair of the window by plain counts: the paper's retrieval, over [p, depth]."""
         counts = self.counts
-        row = np.repeat(np.arange(counts.pairs.shape[0]), np.diff(counts.offsets))
+        row = self._row_of_entry
         share = counts.counts / self._totals[row]
         ties = self._tie_hash(counts.pairs[row], counts.successors)
         return _top(row, counts.successors, share, ties, counts.pairs.shape[0], depth)
@@ -155,11 +157,6 @@ class Evidence:
         ties = self._tie_hash(c2[keep], cluster[keep])
         return _top(c2[keep], cluster[keep], share, ties, self._n_clusters, depth)
 
-    def _own_counts(self, pairs: NDArray[np.int64], clusters: NDArray[np.int32]) -> NDArray[np.float64]:
-        counts = self.counts
-        keys = np.repeat(counts.pairs, np.diff(counts.offsets)) << 16 | counts.successors
-        return _value_of(keys, counts.counts, pairs << 16 | np.maximum(clusters, 0))
-
     def _tie_hash(self, row_keys: NDArray[np.int64], clusters: NDArray[np.int32]) -> NDArray[np.uint64]:
         """Hash (row, cluster) through the clusters' name seeds, so that ids do not matter."""
         first, second = row_keys >> 16, row_keys & 0xFFFF
@@ -173,7 +170,7 @@ class Evidence:
 
     def _fit_pairs(self) -> float:
         counts = self.counts
-        row = np.repeat(np.arange(counts.pairs.shape[0]), np.diff(counts.offsets))
+        row = self._row_of_entry
         of_backoff = _value_of(
             self._backoff_keys, self._backoff_counts, pack_pairs(self._c2_of_entry, counts.successors)
         )

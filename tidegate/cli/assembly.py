@@ -41,6 +41,11 @@ class Assembly:
     parts: PipelineParts
     records: list[PaneRecord]
 
+    @property
+    def last_record(self) -> PaneRecord | None:
+        """The last of the records, if there is one."""
+        return self.records[-1] if self.records else None
+
 
 @contextmanager
 def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None = None) -> Iterator[Assembly]:

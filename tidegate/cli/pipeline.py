@@ -33,7 +33,7 @@ from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, SCORED
 from stream.store import RunStore
 from stream.worker import ClosedPane, StreamWorker
 from tidegate.cli.engine_keeper import EngineKeeper
-from tidegate.cli.records import PaneRecord, decode_record
+from tidegate.cli.records import PaneRecord
 from tidegate.clock import Clock
 from tidegate.contracts import Decision, DriftReport, encode
 from tidegate.counts import BucketedCounts
@@ -63,6 +63,7 @@ class Pipeline:
     Parameters
     ----------
     parts
+    last : the record of the pane that an earlier, interrupted process has answered last, if any
     on_record : called with each pane's record, once it is stored
     on_rows : called with the rows that a refresh has had answered so far, and the rows that it asked for
     """
@@ -70,6 +71,7 @@ class Pipeline:
     def __init__(
         self,
         parts: PipelineParts,
+        last: PaneRecord | None,
         on_record: Callable[[PaneRecord], None] = lambda _: None,
         on_rows: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -78,8 +80,7 @@ class Pipeline:
         options = parts.worker.sequences.options
         self._pane_ms, self._window_panes = options.pane_ms, options.window_panes
         self._microbits = np.zeros(1, np.int64)
-        records = [decode_record(body) for body in parts.store.records().values()]
-        self._last = records[-1] if records else None
+        self._last = last
 
     def resume(self) -> Predictions:
         """Answer the pane that a crash left unanswered, if any; returns what serves now."""

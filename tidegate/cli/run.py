@@ -76,7 +76,7 @@ def run(
         bars = stack.enter_context(Bars(console))
         assembly = stack.enter_context(assemble(settings, SystemClock(), bars.on_training))
         watcher = Watcher(assembly, metrics, bars)
-        pipeline = Pipeline(assembly.parts, watcher.on_record, bars.on_rows)
+        pipeline = Pipeline(assembly.parts, assembly.last_record, watcher.on_record, bars.on_rows)
         if settings.serve:
             lookup = Lookup(assembly.parts.tables, on_rejected=lambda _: metrics.observe_rejected_version())
             app = build_app(lookup, metrics_asgi(metrics.registry))
