@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from stream.decoding.id_hashes import trim
 from stream.decoding.texts import as_text, text_buffers
 from tidegate.errors import ConfigError
 from tidegate.jit import kernel
@@ -24,7 +25,6 @@ NO_TIME = -1
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 TIME_UNITS = (*_PER_SECOND, "iso")
 _MAX_MS = 1 << 53  # the year 287396: further on, floats cannot tell milliseconds apart
-_SPACE = 32
 _ZERO, _NINE, _POINT = 48, 57, 46
 
 
@@ -119,12 +119,7 @@ def parse_decimals(offsets: NDArray[np.int32], data: NDArray[np.uint8], unit_dig
     n = offsets.shape[0] - 1
     times = np.empty(n, dtype=np.int64)
     for i in range(n):
-        start = offsets[i]
-        stop = offsets[i + 1]
-        while start < stop and data[start] <= _SPACE:
-            start += 1
-        while start < stop and data[stop - 1] <= _SPACE:
-            stop -= 1
+        start, stop = trim(data, offsets[i], offsets[i + 1])
         times[i] = _parse_decimal(data, start, stop, unit_digits)
     return times
 
