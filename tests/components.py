@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import pytest
 
 TOOLS = Path(__file__).resolve().parents[1] / ".tools"
 KAFKA_LIBS = TOOLS / "kafka" / "libs"
+DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 
 
 class ComponentMissingError(Exception):
@@ -76,6 +78,25 @@ def find_promtool() -> Path:
     return Path(on_path) if on_path else unpacked
 
 
+def find_postgres() -> Path:
+    """Folder of PostgreSQL's programs: the one that PATH leads to, or the newest of Debian's."""
+    on_path = shutil.which("postgres")
+    folders = [Path(on_path).resolve().parent] if on_path else []
+    folders += sorted(DEBIAN_POSTGRES.glob("[0-9]*/bin"), key=lambda folder: float(folder.parent.name), reverse=True)
+    for folder in folders:
+        if (folder / "initdb").is_file() and _is_server(folder / "postgres"):
+            return folder
+    raise ComponentMissingError("no server on PATH or in /usr/lib/postgresql; run scripts/setup")
+
+
+def _is_server(program: Path) -> bool:
+    try:
+        answer = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.stdout.startswith("postgres (PostgreSQL)")
+
+
 def find_real_logs() -> Path:
     """Folder of real event logs."""
     named = os.environ.get("TIDEGATE_DATA")
@@ -88,8 +109,9 @@ def find_real_logs() -> Path:
 
 KAFKA = Component("Apache Kafka", "kafka", find_kafka)
 PROMTOOL = Component("promtool", "promtool", find_promtool)
+POSTGRES = Component("PostgreSQL", "postgres", find_postgres)
 REAL_LOGS = Component("real event logs", "real_logs", find_real_logs)
-COMPONENTS = (KAFKA, PROMTOOL, REAL_LOGS)
+COMPONENTS = (KAFKA, PROMTOOL, POSTGRES, REAL_LOGS)
 
 
 def component_named(name: str) -> Component:

@@ -11,12 +11,14 @@ from tests.broker import KafkaBroker
 from tests.components import (
     COMPONENTS,
     KAFKA,
+    POSTGRES,
     PROMTOOL,
     REAL_LOGS,
     Account,
     component_named,
     require,
 )
+from tests.postgres import PostgresServer
 
 ACCOUNT = pytest.StashKey[Account]()
 
@@ -50,6 +52,13 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """One real broker for the whole run, started when the first test asks for it. Name topics after your test."""
     with KafkaBroker(KAFKA.find(), tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """One real server for the whole run, started when the first test asks for it. Create a database for your test."""
+    with PostgresServer(POSTGRES.find(), tmp_path_factory.mktemp("postgres")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

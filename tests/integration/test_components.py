@@ -7,6 +7,7 @@ import pytest
 from tests.components import (
     COMPONENTS,
     KAFKA,
+    POSTGRES,
     PROMTOOL,
     REAL_LOGS,
     Account,
@@ -14,6 +15,7 @@ from tests.components import (
     ComponentMissingError,
     component_named,
     find_kafka,
+    find_postgres,
     find_promtool,
     find_real_logs,
     require,
@@ -78,6 +80,43 @@ def test_promtool_on_path_goes_before_the_unpacked_one(monkeypatch: pytest.Monke
     assert find_promtool() == Path("/bin/promtool")
 
 
+def install_postgres(folder: Path, answer: str = "postgres (PostgreSQL) 15.18") -> Path:
+    folder.mkdir(parents=True)
+    for name in ("postgres", "initdb"):
+        (folder / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_postgres_is_where_path_leads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    programs = install_postgres(tmp_path / "programs")
+    (tmp_path / "link").symlink_to(programs / "postgres")
+    monkeypatch.setattr("shutil.which", lambda _: str(tmp_path / "link"))
+    assert find_postgres() == programs
+
+
+def test_a_postgres_on_path_that_is_no_server_is_passed_over_for_the_newest_of_debian(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shim = install_postgres(tmp_path / "shim", answer="not installed")
+    monkeypatch.setattr("shutil.which", lambda _: str(shim / "postgres"))
+    monkeypatch.setattr("tests.components.DEBIAN_POSTGRES", tmp_path / "debian")
+    with pytest.raises(ComponentMissingError, match="run scripts/setup"):
+        find_postgres()
+    for version in ("9.6", "15"):
+        install_postgres(tmp_path / "debian" / version / "bin")
+    assert find_postgres() == tmp_path / "debian" / "15" / "bin"
+
+
+def test_a_postgres_that_cannot_be_run_is_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    programs = install_postgres(tmp_path / "programs")
+    (programs / "postgres").chmod(0o644)
+    monkeypatch.setattr("shutil.which", lambda _: str(programs / "postgres"))
+    monkeypatch.setattr("tests.components.DEBIAN_POSTGRES", tmp_path / "debian")
+    with pytest.raises(ComponentMissingError, match="no server on PATH"):
+        find_postgres()
+
+
 def test_real_logs_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("TIDEGATE_DATA", raising=False)
     with pytest.raises(ComponentMissingError, match="TIDEGATE_DATA is not set"):
@@ -89,6 +128,6 @@ def test_real_logs_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatc
     assert find_real_logs() == tmp_path
 
 
-@pytest.mark.parametrize("component", [KAFKA, PROMTOOL, REAL_LOGS])
+@pytest.mark.parametrize("component", [KAFKA, PROMTOOL, POSTGRES, REAL_LOGS])
 def test_components_are_found_by_their_name(component: Component) -> None:
     assert component_named(component.name) is component
