@@ -120,7 +120,7 @@ def _run_alone(shape: str, log: Path, n_repetitions: int) -> dict[str, Any]:
 
     from stream.predictions import no_predictions
     from stream.sequences import SequenceState
-    from stream.worker import count_keys
+    from stream.shard import count_keys
 
     batches = list(_source(log).batches({}))
     n_events = sum(batch.n_records for batch in batches)
@@ -154,14 +154,16 @@ def _run_full(shape: str, log: Path, n_repetitions: int) -> dict[str, Any]:
 
 def _work(shape: str, log: Path) -> Any:
     from stream.predictions import Predictions, no_predictions
+    from stream.shard import ShardOptions
     from stream.store import RunStore
-    from stream.worker import ClosedPane, StreamWorker, WorkerOptions
+    from stream.closing import PaneClosing
+    from stream.worker import StreamWorker
 
     with tempfile.TemporaryDirectory(dir=log.parent) as home:
         store = RunStore(Path(home) / "runs.db", str(log), "{}")
-        worker = StreamWorker(_source(log), store, WorkerOptions(_options(shape)))
+        worker = StreamWorker(_source(log), store, ShardOptions(_options(shape)))
 
-        def record(closed: ClosedPane) -> Predictions:
+        def record(closed: PaneClosing) -> Predictions:
             store.record_pane(closed.pane, b"{}")
             return no_predictions()
 

@@ -35,9 +35,12 @@ class ArrivalNames:
         """Translate a source's codes (which point into `source_names`, a list that only grows) into ours: int32[n]."""
         unseen = source_names[self._code_of_source_code.shape[0] :]
         if unseen:
-            more = np.array([self._code(name) for name in unseen], np.int32)
-            self._code_of_source_code = np.concatenate([self._code_of_source_code, more])
+            self._code_of_source_code = np.concatenate([self._code_of_source_code, self.codes(unseen)])
         return self._code_of_source_code[codes]
+
+    def codes(self, names: Iterable[str]) -> NDArray[np.int32]:
+        """Codes of names, new ones handed out as needed: int32[n]."""
+        return np.array([self._code(name) for name in names], np.int32)
 
     def _code(self, name: str) -> int:
         code = self._code_of_name.setdefault(name, len(self.names))
@@ -49,6 +52,11 @@ class ArrivalNames:
 class Catalogue:
     """Names and ids of the interest clusters that a run has seen or was given.
 
+    Parameters
+    ----------
+    names : known from the start
+    n_stored : int     how many of them the store knows already
+
     Examples
     --------
     >>> catalogue = Catalogue()
@@ -58,8 +66,9 @@ class Catalogue:
     ['art', 'zoo']
     """
 
-    def __init__(self, names: list[str] | None = None) -> None:
+    def __init__(self, names: list[str] | None = None, *, n_stored: int = 0) -> None:
         self.names: list[str] = list(names or [])
+        self._n_taken = n_stored
         self._id_of_name = {name: i for i, name in enumerate(self.names)}
         self._id_of_code = np.full(0, -1, np.int32)
         if len(self._id_of_name) != len(self.names):
@@ -96,6 +105,16 @@ class Catalogue:
             self._admit(codes[is_new], times_ms[is_new], names_of_codes)
             ids = self._id_of_code[codes]
         return ids
+
+    def take_new(self) -> dict[int, str]:
+        """Ids that were not stored yet, with their names; marks them as taken."""
+        new = dict(enumerate(self.names[self._n_taken :], start=self._n_taken))
+        self._n_taken = len(self.names)
+        return new
+
+    def take_first_seen(self) -> dict[int, int]:
+        """Nothing: where one shard sees all events, ids are in the order of first event time already."""
+        return {}
 
     def _admit(self, codes: NDArray[np.int32], times_ms: NDArray[np.int64], names_of_codes: list[str]) -> None:
         new_codes, first = np.unique(codes, return_index=True)

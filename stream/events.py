@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     UNKNOWN_CLUSTER = "unknown_cluster"  # not in the catalogue, or an item without a cluster
     FUTURE = "future"  # further ahead of the wall clock than the bound
     LATE = "late"  # behind the watermark
+    DUPLICATE = "duplicate"  # its event id was seen before
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +33,14 @@ class RecordIssue:
     place : str     ``file:line`` or ``topic[partition]@offset``
     found : str     what is wrong with it
     mend : str      what to do about it
+    position : int  of the record among those of its batch, -1 where the source does not say
     """
 
     outcome: Outcome
     place: str
     found: str
     mend: str
+    position: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class EventBatch:
     set_aside : counts by outcome of the records that are not in the arrays
     issues : the first few of those that an owner should see
     at_end : the partition has no more records (finite source) or is idle (following)
+    positions : int64[n]       of each event's record among the batch's, or None where the source does not say
+    event_ids : uint64[n], 0 for an event without one; None where no column of ids is configured
 
     Only positive events are in the arrays (n of them); ``n_records == n + sum(set_aside.values())``.
     """
@@ -71,6 +76,8 @@ class EventBatch:
     set_aside: Mapping[Outcome, int] = field(default_factory=dict)
     issues: tuple[RecordIssue, ...] = ()
     at_end: bool = False
+    positions: NDArray[np.int64] | None = None
+    event_ids: NDArray[np.uint64] | None = None
 
 
 class Source(Protocol):

@@ -69,10 +69,25 @@ class Watermarks:
             candidate = max(self._latest_ms.values()) - self._lateness_ms
         self._stream_ms = max(self._stream_ms, candidate)
 
+    def follow(self, stream_ms: int) -> None:
+        """Where everyone here idles, go along with the watermark that others have reached."""
+        if self.all_idle:
+            self._stream_ms = max(self._stream_ms, stream_ms)
+
     @property
     def stream_ms(self) -> int:
         """The stream's watermark; it never goes back."""
         return self._stream_ms
+
+    @property
+    def all_idle(self) -> bool:
+        """Whether every partition that may still bring records is waiting for new ones."""
+        return not self.all_finished and len(self._idle | self._finished) == len(self._latest_ms)
+
+    @property
+    def all_finished(self) -> bool:
+        """Whether no partition will bring records any more."""
+        return len(self._finished) == len(self._latest_ms)
 
     @property
     def latest_ms(self) -> dict[int, int]:
@@ -122,6 +137,7 @@ class ReorderBuffer:
         self.users = np.zeros(0, np.uint64)
         self.clusters = np.zeros(0, np.int32)
         self.times_ms = np.zeros(0, np.int64)
+        self._is_fresh = np.zeros(0, np.bool_)
         self._is_sorted = True
 
     def __len__(self) -> int:
@@ -129,12 +145,22 @@ class ReorderBuffer:
 
     def add(self, users: NDArray[np.uint64], clusters: NDArray[np.int32], times_ms: NDArray[np.int64]) -> None:
         """Append events in arrival order: uint64[n], int32[n], int64[n]."""
+        is_fresh = np.ones(users.shape[0], np.bool_)
         if len(self):
             users = np.concatenate([self.users, users])
             clusters = np.concatenate([self.clusters, clusters])
             times_ms = np.concatenate([self.times_ms, times_ms])
-        self.users, self.clusters, self.times_ms = users, clusters, times_ms
+            is_fresh = np.concatenate([self._is_fresh, is_fresh])
+        self.users, self.clusters, self.times_ms, self._is_fresh = users, clusters, times_ms, is_fresh
         self._is_sorted = False
+
+    def take_fresh(self) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
+        """Return the waiting events that were added since the last call; they stay in the buffer."""
+        if not self._is_sorted:
+            self._sort()
+        fresh = self._is_fresh
+        self._is_fresh = np.zeros(len(self), np.bool_)
+        return self.users[fresh], self.clusters[fresh], self.times_ms[fresh]
 
     def release(self, before_ms: int) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
         """Take out the events before `before_ms`, in event-time order."""
@@ -143,6 +169,7 @@ class ReorderBuffer:
         cut = int(np.searchsorted(self.times_ms, before_ms))
         released = self.users[:cut], self.clusters[:cut], self.times_ms[:cut]
         self.users, self.clusters, self.times_ms = self.users[cut:], self.clusters[cut:], self.times_ms[cut:]
+        self._is_fresh = self._is_fresh[cut:]
         return released
 
     def _sort(self) -> None:
@@ -150,4 +177,5 @@ class ReorderBuffer:
         if (times[1:] < times[:-1]).any():
             order = np.argsort(times, kind="stable")
             self.users, self.clusters, self.times_ms = self.users[order], self.clusters[order], times[order]
+            self._is_fresh = self._is_fresh[order]
         self._is_sorted = True

@@ -1,23 +1,18 @@
-"""Reading a run's part of the store, without owning it."""
+"""Reading a run's part of the store, without owning any of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, create_engine, event, func, select
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy import ColumnElement, Table, func, select
 
-from stream.checkpoint import Progress, decode_segment
-from stream.schema import clusters, offsets, pane_counts, pane_records, pane_stats, runs, sequence_segments
-from stream.sequences import UserSegment
+from stream.checkpoint import Marks, counts_of_bytes
+from stream.database import Database
+from stream.schema import clusters, pane_counts, pane_records, pane_reports, pane_stats, runs, shards
+from stream.sequence_kernel import N_STATS
 from tidegate.counts import BucketedCounts
-from tidegate.errors import StoreError
 from tidegate.hashing import hash_text
 
 
@@ -26,107 +21,93 @@ def run_id_of(source: str, flags: str) -> str:
     return f"{hash_text(source + chr(0) + flags):016x}"
 
 
+class RunState(NamedTuple):
+    """What is true of all shards of a run together; None where nothing is known yet."""
+
+    n_partitions: int | None
+    stream_ms: int | None
+    first_pane: int | None
+    closed_pane: int | None
+    has_ended: bool
+
+
 class RunReader:
-    """Reads one run. Its owner may go on writing meanwhile.
+    """Reads one run. Its owners may go on writing meanwhile.
 
     Parameters
     ----------
-    path : Path      of an existing store
+    database : Database
     run_id : str
 
     Raises
     ------
     StoreError
-        On use, if the file cannot be read or is no store.
+        On use, if the database refuses.
     """
 
-    def __init__(self, path: Path, run_id: str) -> None:
-        self._path, self.run_id = path, run_id
-        self._engine = sqlite_engine(path)
+    def __init__(self, database: Database, run_id: str) -> None:
+        self.database, self.run_id = database, run_id
 
-    def progress(self) -> Progress:
-        """How far the run has come."""
-        with self._transaction() as connection:
-            row = connection.execute(select(runs.c.progress).where(runs.c.run_id == self.run_id)).one()
-        return msgspec.msgpack.decode(row.progress, type=Progress)
+    def state(self) -> RunState:
+        """How far all shards together have come."""
+        columns = (runs.c.n_partitions, runs.c.stream_ms, runs.c.first_pane, runs.c.closed_pane, runs.c.has_ended)
+        with self.database.reading() as connection:
+            row = connection.execute(select(*columns).where(runs.c.run_id == self.run_id)).one_or_none()
+        return RunState(*row) if row is not None else RunState(None, None, None, None, False)
 
-    def offsets(self) -> dict[int, tuple[int, int]]:
-        """Next offset and latest event time (ms) by partition."""
-        return {row.partition: (row.next_offset, row.latest_ms) for row in self._rows(offsets, offsets.c.partition)}
+    def marks(self) -> dict[int, Marks]:
+        """How far each shard has come."""
+        return {
+            row.shard: Marks(
+                row.earliest_ms, row.latest_ms, row.watermark_ms, row.counted_ms, row.is_idle, row.is_finished
+            )
+            for row in self._rows(shards, shards.c.shard)
+        }
 
     def cluster_names(self) -> list[str]:
-        """Names by cluster id."""
-        return [row.name for row in self._rows(clusters, clusters.c.cluster_id)]
+        """Names by cluster id, of all clusters that occur in closed panes."""
+        return [row.name for row in self._rows(clusters, clusters.c.cluster_id, clusters.c.cluster_id.is_not(None))]
 
-    def segments(self) -> Iterator[UserSegment]:
-        """Sequence state, oldest segment first."""
-        for row in self._rows(sequence_segments, sequence_segments.c.commit_number):
-            yield decode_segment(row.body)
+    def cluster_codes(self) -> dict[str, int]:
+        """Codes by name, of all clusters that any shard has seen."""
+        return {row.name: row.code for row in self._rows(clusters, clusters.c.code)}
 
     def stats(self) -> dict[int, NDArray[np.int64]]:
-        """Figures by pane, ascending: int64[7] each."""
-        return {row.pane: np.frombuffer(row.figures, np.int64) for row in self._rows(pane_stats, pane_stats.c.pane)}
+        """Figures by pane over all shards, ascending: int64[7] each."""
+        totals: dict[int, NDArray[np.int64]] = {}
+        for row in self._rows(pane_stats, pane_stats.c.pane):
+            totals[row.pane] = totals.get(row.pane, 0) + np.frombuffer(row.figures, np.int64)
+        return totals
+
+    def stats_of_pane(self, pane: int) -> NDArray[np.int64]:
+        """Figures of one pane over all shards: int64[7]; zeros where nothing was seen."""
+        rows = self._rows(pane_stats, pane_stats.c.shard, pane_stats.c.pane == pane)
+        return sum((np.frombuffer(row.figures, np.int64) for row in rows), np.zeros(N_STATS, np.int64))
+
+    def reports(self) -> dict[int, bytes]:
+        """Return the drift reports by the pane that ends their window, ascending."""
+        return {row.pane: row.body for row in self._rows(pane_reports, pane_reports.c.pane)}
 
     def records(self) -> dict[int, bytes]:
-        """Return what was decided, by pane, ascending."""
+        """Return what was decided and done, by pane, ascending."""
         return {row.pane: row.body for row in self._rows(pane_records, pane_records.c.pane)}
 
     def counts(self, first_pane: int, last_pane: int) -> BucketedCounts:
-        """Transitions of the panes `first_pane` … `last_pane`, both included."""
-        with self._transaction() as connection:
-            return self._counts(connection, first_pane, last_pane)
+        """Transitions of the closed panes `first_pane` … `last_pane`, both included, in cluster ids."""
+        rows = self._rows(pane_counts, pane_counts.c.pane, pane_counts.c.pane.between(first_pane, last_pane))
+        return BucketedCounts.merge([counts_of_bytes(row.keys, row.counts) for row in rows])
 
-    def _counts(self, connection: Connection, first_pane: int, last_pane: int) -> BucketedCounts:
-        rows = connection.execute(
-            select(pane_counts.c["keys"], pane_counts.c.counts).where(
-                pane_counts.c.run_id == self.run_id, pane_counts.c.pane.between(first_pane, last_pane)
-            )
-        )
-        return BucketedCounts.merge(
-            [BucketedCounts(np.frombuffer(keys, np.int64), np.frombuffer(counts, np.int64)) for keys, counts in rows]
-        )
-
-    def n_segments(self) -> int:
-        """Count the stored segments, to know when replacing them all is worth it."""
-        with self._transaction() as connection:
-            count = select(func.count()).where(sequence_segments.c.run_id == self.run_id)
+    def n_rows(self, table: Table) -> int:
+        """Count the run's rows of a table."""
+        with self.database.reading() as connection:
+            count = select(func.count()).select_from(table).where(table.c.run_id == self.run_id)
             return int(connection.scalar(count) or 0)
 
-    def _rows(self, table: Any, order: Any) -> list[Any]:
-        with self._transaction() as connection:
-            return list(connection.execute(select(table).where(table.c.run_id == self.run_id).order_by(order)))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except DatabaseError as error:
-            raise StoreError(
-                f"the database refused: {error.orig}",
-                "Check free space and permissions, and that the file is a Tidegate store",
-                place=str(self._path),
-            ) from error
+    def _rows(self, table: Table, order: Any, *conditions: ColumnElement[bool]) -> list[Any]:
+        with self.database.reading() as connection:
+            statement = select(table).where(table.c.run_id == self.run_id, *conditions).order_by(order)
+            return list(connection.execute(statement))
 
     def close(self) -> None:
         """Release the database."""
-        self._engine.dispose()
-
-
-def sqlite_engine(path: Path) -> Engine:
-    """Open a SQLite file so that transactions are whole, and readers do not wait for the writer."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        # The driver must not begin transactions by itself: it would do so late, after the first read.
-        connection.isolation_level = None
-        connection.execute("PRAGMA journal_mode=WAL")
-        # In WAL mode NORMAL survives a killed process whole; a power cut may take the last commits, offsets included.
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
+        self.database.close()

@@ -1,75 +1,136 @@
-"""Tables of the run store (SQLAlchemy Core), shared by every database it runs on."""
+"""Tables of the store (SQLAlchemy Core), the same on every database that it runs on.
+
+A *run* is one source counted by one set of flags. Its partitions are counted by *shards*: one shard of all partitions
+in a process of its own, or one a partition where workers share them. A shard has one owner; its counts, sequences,
+waiting events and offsets change together, in one transaction.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+WHOLE_RUN = -1
+"""The shard that holds all partitions of a run."""
 
 metadata = MetaData()
 
+
+def _of_run(name: str, *columns: Column[object] | UniqueConstraint) -> Table:
+    return Table(name, metadata, Column("run_id", String(32), primary_key=True), *columns)
+
+
+def _key(name: str) -> Column[object]:
+    return Column(name, BigInteger, primary_key=True, autoincrement=False)
+
+
 store_info = Table("store_info", metadata, Column("schema_version", Integer, primary_key=True))
 
-runs = Table(
+runs = _of_run(
     "runs",
-    metadata,
-    Column("run_id", String(32), primary_key=True),
     Column("source", Text, nullable=False),
     Column("flags", Text, nullable=False),
-    Column("is_finished", Integer, nullable=False),
+    Column("is_finished", Boolean, nullable=False),
+    # What is true of all shards together. A pane is closed by whoever moves `closed_pane` on from the pane before.
+    Column("n_partitions", Integer),
+    Column("stream_ms", BigInteger),
+    Column("first_pane", BigInteger),
+    Column("closed_pane", BigInteger),
+    Column("has_ended", Boolean, nullable=False),
+)
+
+shards = _of_run(
+    "shards",
+    _key("shard"),
+    Column("owner", Text, nullable=False),
     # Compare-and-set: a commit names the epoch of its owner and the number of the commit before it.
     Column("epoch", BigInteger, nullable=False),
     Column("commit_number", BigInteger, nullable=False),
     Column("progress", LargeBinary, nullable=False),
+    # What the others need to know of it.
+    Column("earliest_ms", BigInteger),
+    Column("latest_ms", BigInteger),
+    Column("watermark_ms", BigInteger, nullable=False),
+    Column("counted_ms", BigInteger, nullable=False),
+    Column("is_idle", Boolean, nullable=False),
+    Column("is_finished", Boolean, nullable=False),
 )
 
-offsets = Table(
+offsets = _of_run(
     "offsets",
-    metadata,
-    Column("run_id", String(32), primary_key=True),
-    Column("partition", Integer, primary_key=True),
+    _key("partition"),
+    Column("shard", BigInteger, nullable=False),
     Column("next_offset", BigInteger, nullable=False),
     Column("latest_ms", BigInteger, nullable=False),
 )
 
-clusters = Table(
+# Shards count by `code`, handed out at first sight by whichever saw it first. A closed pane speaks in `cluster_id`s, in
+# the order of first event time and then name, so that ids do not depend on how partitions interleave.
+clusters = _of_run(
     "clusters",
-    metadata,
-    Column("run_id", String(32), primary_key=True),
-    Column("cluster_id", Integer, primary_key=True),
+    _key("code"),
     Column("name", Text, nullable=False),
+    Column("first_ms", BigInteger),
+    Column("cluster_id", BigInteger),
+    UniqueConstraint("run_id", "name"),
 )
 
-sequence_segments = Table(
-    "sequence_segments",
-    metadata,
-    Column("run_id", String(32), primary_key=True),
-    Column("commit_number", BigInteger, primary_key=True),
+sequence_segments = _of_run(
+    "sequence_segments", _key("shard"), _key("commit_number"), Column("body", LargeBinary, nullable=False)
+)
+
+waiting_segments = _of_run(
+    "waiting_segments",
+    _key("shard"),
+    _key("commit_number"),
+    Column("latest_ms", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
 )
 
-pane_counts = Table(
-    "pane_counts",
-    metadata,
-    Column("run_id", String(32), primary_key=True),
-    Column("pane", BigInteger, primary_key=True),
-    Column("commit_number", BigInteger, primary_key=True),
+event_id_segments = _of_run(
+    "event_id_segments",
+    _key("shard"),
+    _key("commit_number"),
+    Column("latest_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+# Counts of panes that are still open, by shard and in codes; `pane_counts` has the closed ones, in cluster ids.
+pane_parts = _of_run(
+    "pane_parts",
+    _key("pane"),
+    _key("shard"),
+    _key("commit_number"),
     Column("keys", LargeBinary, nullable=False),
     Column("counts", LargeBinary, nullable=False),
 )
 
-pane_stats = Table(
-    "pane_stats",
-    metadata,
-    Column("run_id", String(32), primary_key=True),
-    Column("pane", BigInteger, primary_key=True),
-    Column("figures", LargeBinary, nullable=False),
+pane_counts = _of_run(
+    "pane_counts",
+    _key("pane"),
+    Column("keys", LargeBinary, nullable=False),
+    Column("counts", LargeBinary, nullable=False),
 )
 
-pane_records = Table(
-    "pane_records",
-    metadata,
-    Column("run_id", String(32), primary_key=True),
-    Column("pane", BigInteger, primary_key=True),
-    Column("body", LargeBinary, nullable=False),
-)
+pane_stats = _of_run("pane_stats", _key("shard"), _key("pane"), Column("figures", LargeBinary, nullable=False))
+
+drift_parts = _of_run("drift_parts", _key("pane"), _key("part"), Column("body", LargeBinary, nullable=False))
+
+# What became of a closed pane, each written once: report, decision, result, and the record of all three.
+pane_reports = _of_run("pane_reports", _key("pane"), Column("body", LargeBinary, nullable=False))
+pane_decisions = _of_run("pane_decisions", _key("pane"), Column("body", LargeBinary, nullable=False))
+pane_results = _of_run("pane_results", _key("pane"), Column("body", LargeBinary, nullable=False))
+pane_records = _of_run("pane_records", _key("pane"), Column("body", LargeBinary, nullable=False))
+
+OF_A_RUN = tuple(table for table in metadata.sorted_tables if table not in (store_info, runs))

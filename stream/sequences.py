@@ -218,6 +218,21 @@ class SequenceState:
         self._regions.is_dirty[: self.n_users] = False
         return self._segment(np.arange(self.n_users))
 
+    def forget_closed(self, before_ms: int) -> None:
+        """Forget users whose sequence a gap has closed for any watch from `before_ms` on.
+
+        Nothing follows from it: a newcomer's state is the same. `O(u)`; the users that stay get new slots.
+        """
+        if self.options.gap_ms is None:
+            return
+        is_open = self._regions.last_ms[: self.n_users] >= before_ms - self.options.gap_ms
+        if is_open.all():
+            return
+        kept = self._segment(np.flatnonzero(is_open))
+        self._index = KeyIndex()
+        self._regions, self._pool, self._pool_used = _empty_regions(1_024), _empty_pool(8_192), 0
+        self.load(kept)
+
     def load(self, segment: UserSegment) -> None:
         """Put stored state back; what a later segment says of a user replaces what an earlier one said."""
         slots = self._slots(segment.users)

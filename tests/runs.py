@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from refresh.table_store import TableStore
+from stream.database import Database
 from stream.run_reader import RunReader
 from stream.worlds import world_named, write_log
 from tidegate.cli.run import run
@@ -53,20 +54,27 @@ def result_of(source: str | Path, home: Path, **flags: Any) -> Result:
 
 def read_result(summary: dict[str, Any], home: Path) -> Result:
     """Read a finished run back."""
-    reader = RunReader(home / "runs.db", summary["run_id"])
+    reader = RunReader(Database(home / "runs.db"), summary["run_id"])
+    try:
+        return replace(read_records(reader, TableStore(home / "tables"), summary["table_version"]), summary=summary)
+    finally:
+        reader.close()
+
+
+def read_records(reader: RunReader, tables: TableStore, version: int | None) -> Result:
+    """Read what a run has left in the store, and the table that it ended with."""
     names, stats = reader.cluster_names(), reader.stats()
     records = [msgspec.json.decode(body) for body in reader.records().values()]
     counts = {
         (pane, names[a], names[b], names[c]): n for pane in stats for a, b, c, n in _triples(reader.counts(pane, pane))
     }
-    reader.close()
     return Result(
-        summary=summary,
+        summary={},
         counts=counts,
         figures={pane: figures.tolist() for pane, figures in stats.items()},
         decisions=[_timeless(r["decision"]) for r in records if r["decision"]],
         reports=[_timeless(r["report"]) for r in records if r["report"]],
-        table_checksum=TableStore(home / "tables").load(summary["table_version"]).content_checksum(),
+        table_checksum=tables.load(version).content_checksum(),
     )
 
 

@@ -18,6 +18,10 @@ class Clock(Protocol):
         """Seconds that never go back, for intervals only."""
         ...
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -29,6 +33,10 @@ class SystemClock:
     def monotonic_seconds(self) -> float:
         """Seconds that never go back, for intervals only."""
         return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
 
 
 class ManualClock:
@@ -52,6 +60,10 @@ class ManualClock:
     def monotonic_seconds(self) -> float:
         """Seconds of the instant that was set."""
         return self._now_ms / 1_000
+
+    def sleep(self, seconds: float) -> None:
+        """Move on without waiting."""
+        self._now_ms += round(seconds * 1_000)
 
     def advance_ms(self, delta_ms: int) -> None:
         """Move on by `delta_ms` milliseconds."""

@@ -12,7 +12,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -22,6 +22,7 @@ from tidegate.durations import parse_duration
 from tidegate.errors import ConfigError
 
 _PREFIX = "TIDEGATE_"
+_S = TypeVar("_S", bound="RunSettings")
 # What a run is not known by: where its files lie and how it is watched.
 _NOT_IDENTITY = {
     "source",  # known by what it is (an absolute path, a topic), not by how it was written
@@ -35,6 +36,10 @@ _NOT_IDENTITY = {
     "checkpoint_records",
     "keep_versions",
 }
+
+
+# Not part of it at their default, so that runs from before there were such settings are still known.
+_IDENTITY_IF_SET = {"event_id_column", "duplicates"}
 
 
 class RunSettings(BaseSettings):
@@ -55,6 +60,8 @@ class RunSettings(BaseSettings):
     cluster_column: str | None = Field(None, description="default: category, then cluster")
     time_column: str | None = Field(None, description="default: timestamp, time, event_time, then ts")
     time_unit: Literal["s", "ms", "us", "ns", "iso"] = Field("s", description="unit of numeric times")
+    event_id_column: str | None = Field(None, description="id by which a producer's duplicates are dropped")
+    duplicates: str = Field("1h", description="how far behind the latest event an event id is remembered")
     items: Path | None = Field(None, description="item -> cluster mapping, for events that carry items only")
     catalogue: Path | None = Field(None, description="the known clusters (with keywords); others are set aside")
     dedup: Literal["first", "adjacent"] = Field("first", description="which repeats a sequence leaves out")
@@ -83,12 +90,17 @@ class RunSettings(BaseSettings):
     checkpoint_records: int = Field(1_000_000, ge=1, description="records between commits")
     kafka: dict[str, SecretStr] = Field(default_factory=dict, description="librdkafka properties, passed through")
 
-    @field_validator("pane", "window", "gap", "lateness", "max_ahead")
+    @field_validator("pane", "window", "gap", "lateness", "max_ahead", "duplicates")
     @classmethod
     def _is_duration(cls, text: str, info: ValidationInfo) -> str:
         if (info.field_name, text) != ("gap", "none"):
             parse_duration(text, name=_flag(info.field_name or ""))
         return text
+
+    @classmethod
+    def _apart(cls) -> set[str]:
+        """Fields that a run is not known by."""
+        return _NOT_IDENTITY
 
     @property
     def gap_ms(self) -> int | None:
@@ -100,7 +112,8 @@ class RunSettings(BaseSettings):
         kept = {
             name: str(value.resolve()) if isinstance(value, Path) else value
             for name, value in self.model_dump().items()
-            if name not in _NOT_IDENTITY
+            if name not in self._apart()
+            and not (name in _IDENTITY_IF_SET and value == type(self).model_fields[name].default)
         }
         return msgspec.json.encode(kept, order="sorted").decode()
 
@@ -117,7 +130,7 @@ class RunSettings(BaseSettings):
         return init_settings, env_settings
 
 
-def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> RunSettings:
+def load_settings(flags: Mapping[str, Any], config: Path | None = None, kind: type[_S] | None = None) -> _S:
     """Put the layers together.
 
     Parameters
@@ -126,17 +139,24 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> RunSe
         Flags that were given, by field name.
     config : Path, optional
         A TOML file.
+    kind : type, optional
+        Which settings are asked for; default: `RunSettings`.
 
     Raises
     ------
     ConfigError
         If a key is unknown, a value impossible, or a file cannot be read; it names the key and the mend.
     """
-    in_file = _read_toml(config) if config else {}
-    given = {name for name in RunSettings.model_fields if f"{_PREFIX}{name.upper()}" in os.environ}
+    chosen: type[Any] = kind or RunSettings
+    known = chosen.model_fields
+    in_file = _read_toml(config, known) if config else {}
+    given = {name for name in known if f"{_PREFIX}{name.upper()}" in os.environ}
     beneath = {key: value for key, value in in_file.items() if key not in given}
     try:
-        return RunSettings(**_overlay(beneath, _read_properties(os.environ), _read_secret_files(os.environ), flags))
+        settings: _S = chosen(
+            **_overlay(beneath, _read_properties(os.environ, known), _read_secret_files(os.environ, known), flags)
+        )
+        return settings
     except SettingsError as error:
         raise ConfigError(f"the environment cannot be read: {error}", "Write tables as JSON", place=_PREFIX) from None
     except ValidationError as error:
@@ -144,14 +164,14 @@ def load_settings(flags: Mapping[str, Any], config: Path | None = None) -> RunSe
         raise _config_error(str(first["loc"][0]) if first["loc"] else "", first["msg"], config) from None
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"the file cannot be read: {error}", "Give a TOML file", place=str(path)) from error
     for key in content:
-        if key not in RunSettings.model_fields:
-            raise _config_error(key, "unknown key", path)
+        if key not in known:
+            raise _config_error(key, "unknown key", path, known)
     return content
 
 
@@ -168,24 +188,24 @@ def _overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _read_properties(environment: Mapping[str, str]) -> dict[str, Any]:
+def _read_properties(environment: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
     """Read ``TIDEGATE_KAFKA__…`` variables that hold the value themselves."""
     values: dict[str, Any] = {}
     for variable, value in environment.items():
         field, _, inner = variable.removeprefix(_PREFIX).lower().partition("__")
-        if variable.startswith(_PREFIX) and field in RunSettings.model_fields and inner and not inner.endswith("_file"):
+        if variable.startswith(_PREFIX) and field in known and inner and not inner.endswith("_file"):
             values.setdefault(field, {})[inner.replace("_", ".")] = value
     return values
 
 
-def _read_secret_files(environment: Mapping[str, str]) -> dict[str, Any]:
+def _read_secret_files(environment: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
     """Read ``TIDEGATE_FIELD_FILE`` variables, a double underscore reaching into a table (``KAFKA__…``)."""
     values: dict[str, Any] = {}
     for variable, path in environment.items():
         if not (variable.startswith(_PREFIX) and variable.endswith("_FILE")):
             continue
         field, _, inner = variable.removeprefix(_PREFIX).removesuffix("_FILE").lower().partition("__")
-        if field not in RunSettings.model_fields:
+        if field not in known:
             continue
         try:
             secret = Path(path).read_text(encoding="utf-8").strip()
@@ -198,8 +218,8 @@ def _read_secret_files(environment: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _config_error(key: str, problem: str, config: Path | None) -> ConfigError:
-    near = difflib.get_close_matches(key, RunSettings.model_fields, n=1)
+def _config_error(key: str, problem: str, config: Path | None, known: Mapping[str, Any] | None = None) -> ConfigError:
+    near = difflib.get_close_matches(key, known or {}, n=1)
     if problem == "unknown key":
         mend = f"Did you mean {near[0]!r}?" if near else "See `tidegate run --help` for the keys"
         return ConfigError(f"unknown key {key!r}", mend, place=str(config))

@@ -115,6 +115,21 @@ class RefreshOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs whose row is dropped, because their backoff serves them better: no call."""
 
 
+class OrderPlaced(msgspec.Struct, frozen=True, kw_only=True):
+    """Tells refreshers that an order is open. The order itself, with its rows, is in the store.
+
+    ``trigger`` is None where only rows that cost no call are brought up to date.
+    """
+
+    run_id: str
+    order_id: str
+    pane: int
+    window_end_ms: int
+    trigger: Trigger | None
+    n_rows: int
+    all_rows: bool
+
+
 class FineTuneReason(StrEnum):
     """Why new weights are asked for (design: deciding what is worth it)."""
 
@@ -147,7 +162,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an order.
 
-    ``llm_calls`` counts the rows that the engine was asked for; ``reused`` those whose row key was known.
+    ``llm_calls`` counts the rows that the engine was asked for; ``reused`` those whose row key was known. ``model`` is
+    the folder of the weights that answered, None for an engine without weights; ``rows_beyond_codebook`` were ordered
+    but name a cluster that the model has no code for, so their backoff serves them.
     """
 
     order_id: str
@@ -160,6 +177,8 @@ class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
     rows_changed: int
     rows_invalid: int
     rows_retired: int
+    rows_beyond_codebook: int = 0
+    model: str | None = None
     duration_seconds: float = 0.0
 
 

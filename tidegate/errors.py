@@ -10,9 +10,11 @@
     │   ├── MissingColumnError        a mapped column is not there
     │   ├── EmptySourceError          no record at all
     │   ├── TruncatedSourceError      the input ends in the middle (the part before it is kept)
+    │   ├── BadRecordsError           too many records cannot be counted
     │   └── BrokerError               Kafka answered with an error, or not at all
     ├── CatalogueError                cluster names or item maps that contradict each other
     ├── StoreError                    the run's store cannot be opened, or a commit was refused
+    │   ├── StoreUnavailableError     for now: it is down, locked or full
     │   └── FencedError               another owner has moved the source's position
     ├── EngineError                   a model cannot be loaded, or answers out of contract
     └── TableError                    a table version cannot be read or written
@@ -77,6 +79,10 @@ class TruncatedSourceError(SourceError):
     """The input ends in the middle of a record or stream; what came before it was kept."""
 
 
+class BadRecordsError(SourceError):
+    """More records than are allowed cannot be counted; nothing of the batch was committed."""
+
+
 class BrokerError(SourceError):
     """Kafka answered with an error, or did not answer."""
 
@@ -87,6 +93,10 @@ class CatalogueError(TidegateError):
 
 class StoreError(TidegateError):
     """The run's store cannot be opened or refused a commit."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store refuses for now; trying again may help."""
 
 
 class FencedError(StoreError):

@@ -33,6 +33,8 @@ class DecodeOptions:
         Gives clusters to items where the input has no cluster column.
     known_clusters : frozenset of str, optional
         The catalogue; None takes every name that appears.
+    event_id_column : str, optional
+        Ids by which a producer's duplicates are told; None where there are none.
     max_ahead_ms : int
         How far ahead of the clock an event may be before it is set aside as FUTURE.
 
@@ -50,6 +52,7 @@ class DecodeOptions:
     positive: PositiveRule | None = None
     item_clusters: ItemClusters | None = None
     known_clusters: frozenset[str] | None = None
+    event_id_column: str | None = None
     max_ahead_ms: int = DAY_MS
 
     def __post_init__(self) -> None:
@@ -68,6 +71,7 @@ class ColumnMap:
     label : str             the cluster's column, or the item's where `label_is_item`
     label_is_item : bool
     rule : tuple of str     what the engagement rule reads
+    event_id : str or None
     """
 
     user: str
@@ -75,11 +79,13 @@ class ColumnMap:
     label: str
     label_is_item: bool
     rule: tuple[str, ...] = ()
+    event_id: str | None = None
 
     @property
     def needed(self) -> tuple[str, ...]:
         """Every column once, in a fixed order."""
-        return tuple(dict.fromkeys((self.user, self.time, self.label, *self.rule)))
+        event_id = () if self.event_id is None else (self.event_id,)
+        return tuple(dict.fromkeys((self.user, self.time, self.label, *self.rule, *event_id)))
 
 
 def map_columns(available: Iterable[str], options: DecodeOptions, place: str) -> ColumnMap:
@@ -94,16 +100,18 @@ def map_columns(available: Iterable[str], options: DecodeOptions, place: str) ->
     rule = options.positive.columns if options.positive else ()
     for name in rule:
         _pick(found, name, (), "--positive", place)
+    event_id = options.event_id_column
+    if event_id is not None:
+        _pick(found, event_id, (), "--event-id-column", place)
     user = _pick(found, options.user_column, USER_COLUMNS, "--user-column", place)
     time = _pick(found, options.time_column, TIME_COLUMNS, "--time-column", place)
     has_cluster = options.cluster_column is not None or any(name in found for name in CLUSTER_COLUMNS)
-    if options.item_clusters is not None and not has_cluster:
-        return ColumnMap(
-            user, time, _pick(found, options.item_column, ITEM_COLUMNS, "--item-column", place), True, rule
-        )
-    return ColumnMap(
-        user, time, _pick(found, options.cluster_column, CLUSTER_COLUMNS, "--cluster-column", place), False, rule
-    )
+    is_item = options.item_clusters is not None and not has_cluster
+    if is_item:
+        label = _pick(found, options.item_column, ITEM_COLUMNS, "--item-column", place)
+    else:
+        label = _pick(found, options.cluster_column, CLUSTER_COLUMNS, "--cluster-column", place)
+    return ColumnMap(user, time, label, is_item, rule, event_id)
 
 
 def candidate_columns(options: DecodeOptions) -> tuple[ColumnMap, dict[str, tuple[str, ...]]]:
@@ -124,8 +132,10 @@ def candidate_columns(options: DecodeOptions) -> tuple[ColumnMap, dict[str, tupl
         label or _candidates(options.cluster_column, CLUSTER_COLUMNS),
     )
     rule = options.positive.columns if options.positive else ()
-    candidates = {name: (name,) for name in rule} | {names[0]: names for names in roles}
-    return ColumnMap(roles[0][0], roles[1][0], roles[2][0], is_item, rule), candidates
+    event_id = options.event_id_column
+    alone = (*rule, *((event_id,) if event_id is not None else ()))
+    candidates = {name: (name,) for name in alone} | {names[0]: names for names in roles}
+    return ColumnMap(roles[0][0], roles[1][0], roles[2][0], is_item, rule, event_id), candidates
 
 
 def _candidates(chosen: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ class RawRecords:
     place_of : callable      row -> ``file:line`` or the like
     unreadable : tuple       issues of records that have no row because they do not parse (the first few)
     n_unreadable : int       how many such records there are
+    positions : int64[n]     of each row among all records; None where every record is a row
     """
 
     columns: Mapping[str, Any]
@@ -49,6 +50,7 @@ class RawRecords:
     place_of: Callable[[int], str]
     unreadable: tuple[RecordIssue, ...] = ()
     n_unreadable: int = 0
+    positions: NDArray[np.int64] | None = None
 
 
 class Decoder:
@@ -61,12 +63,14 @@ class Decoder:
     options : DecodeOptions
     columns : ColumnMap
     clock : Clock            for FUTURE
+    explains_all : bool      every record that is set aside gets an issue, but for NEGATIVE ones; else the first few
     """
 
-    def __init__(self, options: DecodeOptions, columns: ColumnMap, clock: Clock) -> None:
+    def __init__(self, options: DecodeOptions, columns: ColumnMap, clock: Clock, *, explains_all: bool = False) -> None:
         self._options = options
         self._columns = columns
         self._clock = clock
+        self._max_issues = None if explains_all else MAX_ISSUES
         self.clusters = ClusterDictionary(options.known_clusters)
 
     def decode(self, records: RawRecords, *, partition: int, next_offset: int, at_end: bool = False) -> EventBatch:
@@ -84,6 +88,8 @@ class Decoder:
         counted = verdicts == _WELL
         kept = slice(None) if counted.all() else counted  # the slice copies nothing
         earliest_ms, latest_ms = _span(times_ms, in_time)
+        positions = np.arange(records.n) if records.positions is None else records.positions
+        event_ids = self._event_ids(columns)
         return EventBatch(
             partition=partition,
             next_offset=next_offset,
@@ -94,9 +100,17 @@ class Decoder:
             earliest_ms=earliest_ms,
             latest_ms=latest_ms,
             set_aside=_set_aside(verdicts, records.n_unreadable),
-            issues=self._issues(records, verdicts, times_ms),
+            issues=self._issues(records, verdicts, times_ms, positions),
             at_end=at_end,
+            positions=positions[kept],
+            event_ids=None if event_ids is None else event_ids[kept],
         )
+
+    def _event_ids(self, columns: Mapping[str, Any]) -> NDArray[np.uint64] | None:
+        if self._options.event_id_column is None:
+            return None
+        hashes, has_id = hash_ids(columns[self._options.event_id_column])
+        return np.where(has_id, hashes, np.uint64(0))
 
     def _verdicts(
         self, records: RawRecords, malformed: NDArray[np.bool_], in_time: NDArray[np.bool_], codes: NDArray[np.int32]
@@ -111,13 +125,19 @@ class Decoder:
         return verdicts
 
     def _issues(
-        self, records: RawRecords, verdicts: NDArray[np.int8], times_ms: NDArray[np.int64]
+        self,
+        records: RawRecords,
+        verdicts: NDArray[np.int8],
+        times_ms: NDArray[np.int64],
+        positions: NDArray[np.int64],
     ) -> tuple[RecordIssue, ...]:
-        issues = list(records.unreadable[:MAX_ISSUES])
-        shown = np.flatnonzero((verdicts != _WELL) & (verdicts != _NEGATIVE))[: MAX_ISSUES - len(issues)]
+        issues = list(records.unreadable[: self._max_issues])
+        n_left = None if self._max_issues is None else self._max_issues - len(issues)
+        shown = np.flatnonzero((verdicts != _WELL) & (verdicts != _NEGATIVE))[:n_left]
         for row in shown.tolist():
+            outcome, place = _OUTCOMES[int(verdicts[row])], records.place_of(row)
             found, mend = self._explain(records.columns, row, int(verdicts[row]), int(times_ms[row]))
-            issues.append(RecordIssue(_OUTCOMES[int(verdicts[row])], records.place_of(row), found, mend))
+            issues.append(RecordIssue(outcome, place, found, mend, int(positions[row])))
         return tuple(issues)
 
     def _explain(self, columns: Mapping[str, Any], row: int, verdict: int, time_ms: int) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from stream.database import Database
 from stream.run_reader import RunReader
 from tests.runs import SYNTHETIC, Result, read_result, result_of, small_log
 from tidegate.cli.errors import run_cleanly
@@ -346,7 +347,7 @@ def test_a_damaged_table_costs_no_counts(shell: Shell, log: bytes, undisturbed: 
     assert shell.run(source).code == 1
     assert shell("table", "rollback", "--reason", "corrupt").code == 0
     assert shell.run(source).code == 0
-    reader = RunReader(shell.home / "runs.db", shell.summary["run_id"])
+    reader = RunReader(Database(shell.home / "runs.db"), shell.summary["run_id"])
     panes = list(reader.stats())
     assert reader.counts(panes[0], panes[-1]).total == undisturbed.summary["transitions"]
     reader.close()

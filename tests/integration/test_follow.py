@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from sqlalchemy.exc import NoResultFound
 
+from stream.database import Database
 from stream.run_reader import RunReader, run_id_of
 from tests.broker import KafkaBroker
 from tests.integration.test_kafka_run import messages, rows_of
@@ -40,7 +41,7 @@ def _n_read(flags: dict[str, Any]) -> int:
     database = flags["home"] / "runs.db"
     if not database.exists():
         return 0
-    reader = RunReader(database, run_id_of(flags["source"], load_settings(flags).identity()))
+    reader = RunReader(Database(database), run_id_of(flags["source"], load_settings(flags).identity()))
     try:
         return sum(reader.progress().outcomes.values())
     except (NoResultFound, StoreError):  # the run is just being opened

@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from stream.closing import PaneClosing
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.engagement import PositiveRule
 from stream.events import Outcome
 from stream.predictions import Predictions, no_predictions
 from stream.sequence_kernel import SEQUENCES, TRANSITIONS
 from stream.sequences import SequenceOptions
+from stream.shard import ShardOptions
 from stream.sources import open_source
 from stream.store import RunStore
-from stream.worker import ClosedPane, StreamWorker, WorkerOptions
+from stream.worker import StreamWorker
 from tests.reference import Recount, Rules, Watch, recount
 from tidegate.clock import SystemClock
 from tidegate.counts import pair_of_key, successor_of_key, unpack_pairs
@@ -63,11 +65,11 @@ def test_a_real_log_is_counted_to_the_last_transition(real_logs: Path, tmp_path:
     store = RunStore(tmp_path / "store.db", str(path), "{}")
     # Small enough that some commits fall within panes.
     worker = StreamWorker(
-        open_source(path, options, SystemClock()), store, WorkerOptions(sequences, checkpoint_records=10_000)
+        open_source(path, options, SystemClock()), store, ShardOptions(sequences), checkpoint_records=10_000
     )
-    closed: list[ClosedPane] = []
+    closed: list[PaneClosing] = []
 
-    def record(pane: ClosedPane) -> Predictions:
+    def record(pane: PaneClosing) -> Predictions:
         closed.append(pane)
         store.record_pane(pane.pane, b"")
         return no_predictions()

@@ -13,12 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream import worker as worker_module
+from stream import shard as shard_module
+from stream.closing import PaneClosing
 from stream.events import Outcome
 from stream.predictions import Predictions, index_predictions, no_predictions
 from stream.sequences import Dedup, SequenceOptions
+from stream.shard import ShardOptions
 from stream.store import RunStore
-from stream.worker import BatchAccount, ClosedPane, StreamWorker, WorkerOptions
+from stream.worker import BatchAccount, StreamWorker
 from tests.fakes import FakeEvent, FakeSource
 from tests.reference import Recount, Rules, Watch, answer, ids_by_first_sight, in_time, recount
 from tidegate.counts import pair_of_key, successor_of_key, unpack_pairs
@@ -39,7 +41,7 @@ class Case:
     rules: Rules
 
     @property
-    def options(self) -> WorkerOptions:
+    def options(self) -> ShardOptions:
         sequences = SequenceOptions(
             pane_ms=self.rules.pane_ms,
             window_ms=self.rules.window_ms,
@@ -47,7 +49,7 @@ class Case:
             dedup=Dedup.ADJACENT if self.rules.adjacent else Dedup.FIRST,
             n_buckets=4,
         )
-        return WorkerOptions(sequences, lateness_ms=LATENESS_MS, checkpoint_records=7)
+        return ShardOptions(sequences, lateness_ms=LATENESS_MS)
 
 
 @st.composite
@@ -143,7 +145,7 @@ class Run:
         schedule: Schedule = (),  # type: ignore[assignment]
         *,
         should_stop: Callable[[], bool] = lambda: False,
-        before_record: Callable[[ClosedPane], None] = lambda _: None,
+        before_record: Callable[[PaneClosing], None] = lambda _: None,
         on_batch: Callable[[BatchAccount], None] = lambda _: None,
         fails_after: int | None = None,
         break_commit: int | None = None,
@@ -154,9 +156,9 @@ class Run:
             _break_commit(self.store, break_commit)
         try:
             source = FakeSource(self.case.streams, schedule, batch_records=6, fails_after=fails_after)
-            self.worker = StreamWorker(source, self.store, self.case.options)
+            self.worker = StreamWorker(source, self.store, self.case.options, checkpoint_records=7)
 
-            def on_pane(closed: ClosedPane) -> Predictions:
+            def on_pane(closed: PaneClosing) -> Predictions:
                 before_record(closed)
                 self.store.record_pane(closed.pane, b"last" if closed.is_last else b"more")
                 self.panes.append(closed.pane)
@@ -254,7 +256,7 @@ def test_a_handler_that_fails_at_any_pane_is_asked_again_for_that_pane_only(
     run = Run(case, tmp_path_factory.mktemp("run") / "store.db")
     bad = data.draw(st.sampled_from(expected_of(case).panes))
 
-    def refuse(closed: ClosedPane) -> None:
+    def refuse(closed: PaneClosing) -> None:
         if closed.pane == bad:
             raise RuntimeError("no engine")
 
@@ -359,9 +361,9 @@ def test_panes_without_events_are_closed_too_and_only_the_last_is_the_last(
     new_run: Callable[[Case], Run],
 ) -> None:
     run = new_run(_one(*_walk([0, 1, 2, 950])))
-    closed: list[ClosedPane] = []
+    closed: list[PaneClosing] = []
     run.session(before_record=closed.append)
-    assert closed == [ClosedPane(pane, 0, is_last=pane == 9) for pane in range(10)]
+    assert closed == [PaneClosing(pane, 0, is_last=pane == 9) for pane in range(10)]
     assert run.worker.first_pane == 0
     assert run.worker.unanswered_pane == closed[-1]
 
@@ -376,7 +378,7 @@ def test_an_ended_run_closes_nothing_twice(new_run: Callable[[Case], Run]) -> No
 def test_a_crash_between_close_and_record_leaves_an_unanswered_pane(new_run: Callable[[Case], Run]) -> None:
     run = new_run(_one(*_walk([0, 50, 130, 250])))
 
-    def die(closed: ClosedPane) -> None:
+    def die(closed: PaneClosing) -> None:
         if closed.pane == 1:
             raise Stop
 
@@ -384,7 +386,7 @@ def test_a_crash_between_close_and_record_leaves_an_unanswered_pane(new_run: Cal
         run.session(before_record=die)
     store = RunStore(run.path, "log", "{}")
     worker = StreamWorker(FakeSource(run.case.streams), store, run.case.options)
-    assert worker.unanswered_pane == ClosedPane(1, 0, is_last=False)
+    assert worker.unanswered_pane == PaneClosing(1, 0, is_last=False)
     assert list(store.records()) == [0]
     store.close()
     run.session()
@@ -415,7 +417,7 @@ def test_records_that_are_set_aside_are_counted_by_outcome_and_the_first_issues_
         run.session([(0, 9)] * 2, should_stop=_after(1))
     assert run.session()
     assert run.worker.outcomes == {Outcome.COUNTED: 2, Outcome.NEGATIVE: 1, Outcome.MALFORMED: 30}
-    assert len(run.worker.issues) == worker_module.MAX_ISSUES
+    assert len(run.worker.issues) == shard_module.MAX_ISSUES
     places = [f"fake[0]@{i}" for i in (*range(15), *range(17, 22))]
     assert [issue.place for issue in run.worker.issues] == places
     assert run.panes == [1, 2, 3]  # a negative event is an event: its pane belongs to the run
@@ -434,10 +436,12 @@ def test_events_that_wait_for_the_watermark_survive_a_restart(new_run: Callable[
     streams = {0: _walk(range(0, 500, 20), "even"), 1: _walk(range(5, 500, 30), "odd")}
     run = new_run(Case(streams, Rules(pane_ms=100, window_ms=200)))
     run.session([(0, 25)], should_stop=lambda: True)
-    progress = RunStore(run.path, "log", "{}").progress()
-    assert len(progress.waiting_times_ms) == 25 * 8
-    assert set(progress.waiting_names) == set(NAMES)
-    assert progress.closed_pane is None
+    store = RunStore(run.path, "log", "{}")
+    waiting = list(store.waiting())
+    assert sum(segment.times_ms.shape[0] for segment in waiting) == 25
+    assert {name for segment in waiting for name in segment.names} == set(NAMES)
+    assert store.progress().closed_pane is None
+    store.close()
     run.session()
     run.assert_complete()
 
@@ -445,7 +449,7 @@ def test_events_that_wait_for_the_watermark_survive_a_restart(new_run: Callable[
 def test_segments_are_replaced_before_they_pile_up(
     new_run: Callable[[Case], Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "MAX_SEGMENTS", 3)
+    monkeypatch.setattr(shard_module, "MAX_SEGMENTS", 3)
     events = [FakeEvent(f"user {i % 4}", NAMES[i % 5], i * 20) for i in range(80)]
     run = new_run(_one(*events))
     sizes = []
@@ -479,11 +483,11 @@ def test_known_clusters_keep_the_ids_that_they_were_given(new_run: Callable[[Cas
 
 def test_an_idle_partition_does_not_hold_the_others_back(tmp_path: Path) -> None:
     case = Case({0: _walk(range(0, 500, 20), "even"), 1: []}, Rules(pane_ms=100, window_ms=200))
-    options = WorkerOptions(case.options.sequences, LATENESS_MS, checkpoint_records=5, follows=True)
+    options = ShardOptions(case.options.sequences, LATENESS_MS, follows=True)
     store = RunStore(tmp_path / "store.db", "log", "{}")
     panes: list[int] = []
 
-    def on_pane(closed: ClosedPane) -> Predictions:
+    def on_pane(closed: PaneClosing) -> Predictions:
         assert not closed.is_last
         panes.append(closed.pane)
         return no_predictions()
@@ -498,7 +502,7 @@ def test_an_idle_partition_does_not_hold_the_others_back(tmp_path: Path) -> None
 def test_a_partition_that_idled_comes_back_late(tmp_path: Path) -> None:
     """While partition 1 idles, partition 0 moves the watermark to 570; what comes then is held against it."""
     start, rest = _walk([0, 10], "odd"), _walk([100, 569, 570, 590], "odd")
-    options = WorkerOptions(_one().options.sequences, LATENESS_MS, follows=True)
+    options = ShardOptions(_one().options.sequences, LATENESS_MS, follows=True)
     streams = {0: _walk([0, 300, 600], "even"), 1: start}
     store = RunStore(tmp_path / "store.db", "log", "{}")
     StreamWorker(FakeSource(streams, [(1, 2), (0, 3)]), store, options).run(

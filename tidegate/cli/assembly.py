@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from refresh.fine_tune_flag import FlagOptions
-from refresh.policy import PolicyOptions, open_policy
+from refresh.policy import Policy, PolicyOptions, open_policy
 from refresh.row_cache import RowCache
 from refresh.table_store import TableStore
 from stream.decoding.catalogue_file import load_catalogue
@@ -17,12 +17,17 @@ from stream.decoding.item_map import load_item_clusters
 from stream.drift.window import DriftOptions
 from stream.events import Source
 from stream.sequences import Dedup, SequenceOptions
+from stream.shard import ShardOptions
 from stream.sources import open_source
 from stream.store import RunStore
-from stream.worker import StreamWorker, WorkerOptions
+from stream.worker import StreamWorker
+from tidegate.cli.deciding import Deciding
 from tidegate.cli.engine_keeper import OnTraining, open_keeper
+from tidegate.cli.measuring import Measuring
 from tidegate.cli.pipeline import PipelineParts
 from tidegate.cli.records import PaneRecord, decode_record
+from tidegate.cli.refreshing import Refreshing
+from tidegate.cli.scoring import Scoring
 from tidegate.clock import Clock
 from tidegate.config import RunSettings
 from tidegate.durations import parse_duration
@@ -60,13 +65,56 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
     TidegateError
         If a setting, the source or the store is not what it should be.
     """
-    sequences = SequenceOptions(
+    sequences = sequence_options(settings)
+    policy = policy_of(settings, sequences)
+    catalogue = catalogue_of(settings)
+    with ExitStack() as stack:
+        source = stack.enter_context(closing(_open_source(settings, catalogue, clock)))
+        store = stack.enter_context(closing(RunStore(settings.home / "runs.db", source.identity, settings.identity())))
+        cache = RowCache(settings.home / "rows" / store.run_id, settings.top_n)
+        if not store.resumed:
+            cache.clear()
+        options = shard_options(settings, sequences)
+        worker = StreamWorker(
+            source, store, options, known_clusters=catalogue, checkpoint_records=settings.checkpoint_records
+        )
+        tables = TableStore(settings.home / "tables", clock)
+        measuring = Measuring(store, drift_options(settings), sequences.pane_ms, sequences.window_panes)
+        engines = open_keeper(settings, store.run_id, on_training)
+        parts = PipelineParts(
+            store=store,
+            worker=worker,
+            deciding=Deciding(measuring, tables, policy, flag_options(sequences), settings.top_n),
+            refreshing=Refreshing(measuring, engines, cache, tables, clock, settings.top_n, settings.keep_versions),
+            scoring=Scoring(measuring, tables),
+        )
+        yield Assembly(source, parts, [decode_record(body) for body in store.records().values()])
+
+
+def sequence_options(settings: RunSettings) -> SequenceOptions:
+    """How watches become transitions."""
+    return SequenceOptions(
         pane_ms=parse_duration(settings.pane, name="--pane"),
         window_ms=parse_duration(settings.window, name="--window"),
         gap_ms=settings.gap_ms,
         dedup=Dedup(settings.dedup),
         allow_return=settings.allow_return,
     )
+
+
+def shard_options(settings: RunSettings, sequences: SequenceOptions) -> ShardOptions:
+    """How events are admitted."""
+    has_ids = settings.event_id_column is not None
+    return ShardOptions(
+        sequences=sequences,
+        lateness_ms=parse_duration(settings.lateness, name="--lateness"),
+        follows=settings.follow,
+        duplicates_ms=parse_duration(settings.duplicates, name="--duplicates") if has_ids else None,
+    )
+
+
+def policy_of(settings: RunSettings, sequences: SequenceOptions) -> Policy:
+    """Make the policy, with its prices."""
     economics = PolicyOptions(
         price=settings.price,
         horizon_windows=settings.horizon_windows,
@@ -74,40 +122,17 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
         cooldown_panes=settings.cooldown_panes,
         infers_backoff=settings.backoff == "engine",
     )
-    policy = open_policy(settings.policy, sequences.pane_ms, economics, settings.top_n)
-    catalogue = load_catalogue(settings.catalogue).names if settings.catalogue else ()
-    with ExitStack() as stack:
-        source = stack.enter_context(closing(_open_source(settings, catalogue, clock)))
-        store = stack.enter_context(closing(RunStore(settings.home / "runs.db", source.identity, settings.identity())))
-        cache = RowCache(settings.home / "rows" / store.run_id, settings.top_n)
-        if not store.resumed:
-            cache.clear()
-        options = WorkerOptions(
-            sequences=sequences,
-            lateness_ms=parse_duration(settings.lateness, name="--lateness"),
-            checkpoint_records=settings.checkpoint_records,
-            follows=settings.follow,
-        )
-        worker = StreamWorker(source, store, options, known_clusters=catalogue)
-        parts = PipelineParts(
-            store=store,
-            worker=worker,
-            tables=TableStore(settings.home / "tables", clock),
-            cache=cache,
-            policy=policy,
-            engines=open_keeper(settings, store.run_id, on_training),
-            drift=_drift_options(settings),
-            # Context is wholly fresh one window after a shift; what lasts for another window is the weights' fault.
-            flags=FlagOptions(patience_panes=2 * sequences.window_panes, level_panes=sequences.window_panes),
-            clock=clock,
-            top_n=settings.top_n,
-            keep_versions=settings.keep_versions,
-        )
-        yield Assembly(source, parts, [decode_record(body) for body in store.records().values()])
+    return open_policy(settings.policy, sequences.pane_ms, economics, settings.top_n)
 
 
-def _open_source(settings: RunSettings, catalogue: tuple[str, ...], clock: Clock) -> Source:
-    options = DecodeOptions(
+def catalogue_of(settings: RunSettings) -> tuple[str, ...]:
+    """Names of the known clusters; empty where all names are taken as they come."""
+    return tuple(load_catalogue(settings.catalogue).names) if settings.catalogue else ()
+
+
+def decode_options(settings: RunSettings, catalogue: tuple[str, ...]) -> DecodeOptions:
+    """How records become events."""
+    return DecodeOptions(
         user_column=settings.user_column,
         item_column=settings.item_column,
         cluster_column=settings.cluster_column,
@@ -118,20 +143,36 @@ def _open_source(settings: RunSettings, catalogue: tuple[str, ...], clock: Clock
         if settings.items
         else None,
         known_clusters=frozenset(catalogue) if catalogue else None,
+        event_id_column=settings.event_id_column,
         max_ahead_ms=parse_duration(settings.max_ahead, name="--max-ahead"),
     )
-    properties = {key: secret.get_secret_value() for key, secret in settings.kafka.items()}
+
+
+def kafka_properties(settings: RunSettings) -> dict[str, str]:
+    """Properties of librdkafka, secrets opened."""
+    return {key: secret.get_secret_value() for key, secret in settings.kafka.items()}
+
+
+def _open_source(settings: RunSettings, catalogue: tuple[str, ...], clock: Clock) -> Source:
+    options = decode_options(settings, catalogue)
     return open_source(
         settings.source,
         options,
         clock,
         follow=settings.follow,
         from_earliest=settings.from_earliest,
-        kafka_properties=properties,
+        kafka_properties=kafka_properties(settings),
     )
 
 
-def _drift_options(settings: RunSettings) -> DriftOptions:
+def flag_options(sequences: SequenceOptions) -> FlagOptions:
+    """When new weights are asked for."""
+    # Context is wholly fresh one window after a shift; what lasts for another window is the weights' fault.
+    return FlagOptions(patience_panes=2 * sequences.window_panes, level_panes=sequences.window_panes)
+
+
+def drift_options(settings: RunSettings) -> DriftOptions:
+    """How drift is measured."""
     return DriftOptions(
         min_support=settings.min_support,
         n_permutations=settings.permutations,

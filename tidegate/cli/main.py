@@ -7,11 +7,15 @@ import sys
 import click
 
 from tidegate import __version__
+from tidegate.cli.control import control_command
 from tidegate.cli.demo import demo_command
 from tidegate.cli.errors import run_cleanly
+from tidegate.cli.evaluator import evaluator_command
+from tidegate.cli.refresher import refresher_command
 from tidegate.cli.run import run_command
 from tidegate.cli.synth import synth_command
 from tidegate.cli.table import table_group
+from tidegate.cli.worker import worker_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,10 +28,14 @@ def cli(debug: bool) -> None:
     """
 
 
+cli.add_command(control_command)
 cli.add_command(demo_command)
+cli.add_command(evaluator_command)
+cli.add_command(refresher_command)
 cli.add_command(run_command)
 cli.add_command(synth_command)
 cli.add_command(table_group)
+cli.add_command(worker_command)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import click
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -16,14 +17,14 @@ from tidegate.config import RunSettings
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def settings_options(*left_out: str) -> Callable[[_F], _F]:
+def settings_options(*left_out: str, kind: type[RunSettings] = RunSettings) -> Callable[[_F], _F]:
     """Decorate a command with a flag for every setting but those `left_out`.
 
     A flag that is not given comes as None: environment, file and default decide then.
     """
 
     def decorate(function: _F) -> _F:
-        for name, field in reversed(RunSettings.model_fields.items()):
+        for name, field in reversed(kind.model_fields.items()):
             if name not in left_out:
                 function = _option(name, field)(function)
         return function
@@ -52,6 +53,8 @@ def _plain_type(annotation: Any) -> Any:
 def _parameter_type(kind: Any) -> Any:
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
+    if kind is SecretStr:
+        return str
     return click.Path(path_type=Path) if kind is Path else kind
 
 

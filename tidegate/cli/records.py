@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from refresh.fine_tune_flag import FineTuneState
+from stream.closing import PaneClosing
 from tidegate.contracts import Decision, DriftReport, RefreshResult
 
 
@@ -23,6 +24,27 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     table_version: int | None = None
     model: str | None = None
     fine_tune: FineTuneState | None = None
+
+
+class PaneReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A closed pane as the evaluator found it; ``report`` is None where there is nothing to compare with yet."""
+
+    pane: int
+    first_pane: int
+    is_last: bool
+    report: DriftReport | None
+
+    @property
+    def closing(self) -> PaneClosing:
+        """The pane without what was measured."""
+        return PaneClosing(self.pane, self.first_pane, self.is_last)
+
+
+class PaneDecision(msgspec.Struct, frozen=True, kw_only=True):
+    """A pane's record as far as the controller has it, and whether a refresher is asked for the rest."""
+
+    record: PaneRecord
+    asks_for_refresh: bool
 
 
 def decode_record(body: bytes) -> PaneRecord:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from refresh.service import build_app, serve
 from tidegate.cli.assembly import Assembly, assemble
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.pipeline import Pipeline
+from tidegate.cli.stopping import stop_signal
 from tidegate.cli.summary import summarise
 from tidegate.cli.watching import Bars, Watcher
 from tidegate.clock import SystemClock
@@ -40,10 +40,10 @@ def run_command(config: Path | None, json_path: Path | None, html_path: Path | N
 
     A finite source ends the run; an interrupted run goes on where it was when the same command is given again.
     """
-    settings = load_settings(given_flags(flags), config)
+    settings: RunSettings = load_settings(given_flags(flags), config)
     _require_folders({"--json": json_path, "--html": html_path})
     console = Console(stderr=True)
-    with _stop_signal() as stop:
+    with stop_signal() as stop:
         run(
             settings,
             console,
@@ -78,7 +78,7 @@ def run(
         watcher = Watcher(assembly, metrics, bars)
         pipeline = Pipeline(assembly.parts, assembly.last_record, watcher.on_record, bars.on_rows)
         if settings.serve:
-            lookup = Lookup(assembly.parts.tables, on_rejected=lambda _: metrics.observe_rejected_version())
+            lookup = Lookup(assembly.parts.refreshing.tables, on_rejected=lambda _: metrics.observe_rejected_version())
             app = build_app(lookup, metrics_asgi(metrics.registry))
             service = stack.enter_context(serve(app, settings.host, settings.port))
             console.print(f"serving {service.url}/v1/next and {service.url}/metrics")
@@ -142,24 +142,3 @@ def _write(summary: dict[str, Any], json_path: Path | None, html_path: Path | No
         from monitoring.report import write_report  # loads matplotlib, which a run without a report does not need
 
         write_report(html_path, f"Tidegate: {Path(summary['source']).name}", {summary["policy"]: summary})
-
-
-@contextmanager
-def _stop_signal() -> Iterator[threading.Event]:
-    """Let SIGTERM and SIGINT end the run after the batch in hand; a second one ends it at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(number: int, _frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -75,7 +75,7 @@ class Watcher:
     """Passes what happens on to metrics and bars, and keeps the records for the summary."""
 
     def __init__(self, assembly: Assembly, metrics: Metrics, bars: Bars) -> None:
-        self._tables, self._metrics, self._bars = assembly.parts.tables, metrics, bars
+        self._tables, self._metrics, self._bars = assembly.parts.refreshing.tables, metrics, bars
         self.records = list(assembly.records)
         bars.begin(sum(assembly.parts.worker.outcomes.values()), assembly.source.n_records_expected)
 

@@ -1,0 +1,274 @@
+"""A shard's part of the store: counts, sequences, waiting events and offsets, made true together.
+
+A commit is one transaction with a compare-and-set on (epoch, commit number): whoever takes a shard over takes a new
+epoch, so an owner that was thought dead and comes back (a zombie) finds its commits refused, and nothing is counted
+twice or lost ("Storing Offsets Outside Kafka", Kafka consumer documentation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, Table, case, delete, insert, select, update
+
+from stream.checkpoint import (
+    Checkpoint,
+    EventIds,
+    Marks,
+    Progress,
+    WaitingEvents,
+    decode_event_ids,
+    decode_segment,
+    decode_waiting,
+    encode_columns,
+)
+from stream.database import Database, add_rows, put_rows
+from stream.run_reader import RunReader
+from stream.schema import (
+    OF_A_RUN,
+    clusters,
+    event_id_segments,
+    offsets,
+    pane_parts,
+    pane_stats,
+    runs,
+    sequence_segments,
+    shards,
+    waiting_segments,
+)
+from stream.sequences import UserSegment
+from tidegate.errors import FencedError
+
+
+class ShardStore(RunReader):
+    """One shard of a run, owned by this process until another one takes it over.
+
+    Attributes
+    ----------
+    shard : int        its partition, or `stream.schema.WHOLE_RUN`
+
+    Raises
+    ------
+    StoreError
+        If the database refuses.
+    """
+
+    def __init__(self, database: Database, run_id: str, shard: int, *, owner: str = "") -> None:
+        super().__init__(database, run_id)
+        self.shard = shard
+        with database.writing() as connection:
+            self._take_over(connection, owner)
+
+    def _take_over(self, connection: Connection, owner: str) -> None:
+        taken = connection.execute(
+            update(shards).where(*self._mine(shards)).values(epoch=shards.c.epoch + 1, owner=owner)
+        )
+        if not taken.rowcount:
+            connection.execute(
+                insert(shards).values(
+                    run_id=self.run_id,
+                    shard=self.shard,
+                    owner=owner,
+                    epoch=1,
+                    commit_number=0,
+                    progress=msgspec.msgpack.encode(Progress()),
+                    **Marks()._asdict(),
+                )
+            )
+        row = connection.execute(select(shards.c.epoch, shards.c.commit_number).where(*self._mine(shards))).one()
+        self._epoch, self._commit_number = int(row.epoch), int(row.commit_number)
+
+    def progress(self) -> Progress:
+        """How far the shard has come."""
+        with self.database.reading() as connection:
+            body = connection.execute(select(shards.c.progress).where(*self._mine(shards))).scalar_one()
+        return msgspec.msgpack.decode(body, type=Progress)
+
+    def offsets(self) -> dict[int, tuple[int, int]]:
+        """Next offset and latest event time (ms) by partition."""
+        rows = self._rows(offsets, offsets.c.partition, offsets.c.shard == self.shard)
+        return {row.partition: (row.next_offset, row.latest_ms) for row in rows}
+
+    def segments(self) -> Iterator[UserSegment]:
+        """Sequence state, oldest segment first."""
+        for row in self._segment_rows(sequence_segments):
+            yield decode_segment(row.body)
+
+    def waiting(self) -> Iterator[WaitingEvents]:
+        """Read waiting events, oldest segment first; those before the shard's `counted_ms` wait no longer."""
+        for row in self._segment_rows(waiting_segments):
+            yield decode_waiting(row.body)
+
+    def event_ids(self) -> Iterator[EventIds]:
+        """Ids of events that were seen, oldest segment first."""
+        for row in self._segment_rows(event_id_segments):
+            yield decode_event_ids(row.body)
+
+    def shard_stats(self) -> dict[int, Any]:
+        """Figures of this shard by pane, ascending: bytes of int64[7] each."""
+        rows = self._rows(pane_stats, pane_stats.c.pane, pane_stats.c.shard == self.shard)
+        return {row.pane: row.figures for row in rows}
+
+    def n_segments(self) -> int:
+        """Count the stored segments of sequence state, to know when replacing them all is worth it."""
+        return len(self._rows_of(sequence_segments, None, columns=(sequence_segments.c.commit_number,)))
+
+    def _segment_rows(self, table: Table) -> Iterator[Any]:
+        """Read segments one by one: together they may be as large as the state that is built from them."""
+        numbers = [
+            row.commit_number for row in self._rows_of(table, table.c.commit_number, columns=(table.c.commit_number,))
+        ]
+        for number in numbers:
+            yield from self._rows_of(table, table.c.commit_number, table.c.commit_number == number)
+
+    def _rows_of(
+        self, table: Table, order: Any, *conditions: ColumnElement[bool], columns: tuple[Any, ...] = ()
+    ) -> list[Any]:
+        with self.database.reading() as connection:
+            statement = select(*(columns or (table,))).where(*self._mine(table), *conditions).order_by(order)
+            return list(connection.execute(statement))
+
+    def _mine(self, table: Table) -> tuple[ColumnElement[bool], ...]:
+        return table.c.run_id == self.run_id, table.c.shard == self.shard
+
+    def commit(self, checkpoint: Checkpoint) -> None:
+        """Make a checkpoint true, or nothing of it. May be repeated when its outcome is unknown.
+
+        1. Compare and set: the shard must still be at this owner's epoch and commit.
+        2. Append the counts since the last commit, pane by pane.
+        3. Append the state of the users that changed (or replace all of it).
+        4. Append the events that wait and the event ids, drop those that are done with.
+        5. Put offsets, clusters and pane figures.
+
+        Raises
+        ------
+        FencedError
+            If another owner has taken the shard over.
+        StoreUnavailableError
+            If the database refuses for now (down, locked, disk full).
+        StoreError
+            If it refuses for good; nothing was changed.
+        """
+        number = self._commit_number + 1
+        with self.database.writing() as connection:
+            if self._advance(connection, number, checkpoint):  # 1
+                self._write(connection, number, checkpoint)
+        self._commit_number = number
+
+    def _write(self, connection: Connection, number: int, checkpoint: Checkpoint) -> None:
+        self._put_all(connection, pane_parts, _part_rows(checkpoint, number))  # 2
+        if checkpoint.replaces_segments:  # 3
+            connection.execute(delete(sequence_segments).where(*self._mine(sequence_segments)))
+        if checkpoint.segment is not None and checkpoint.segment.users.size:
+            body = encode_columns(checkpoint.segment)
+            self._put_all(connection, sequence_segments, [{"commit_number": number, "body": body}])
+        self._put_times(connection, waiting_segments, number, checkpoint.waiting)  # 4
+        self._put_times(connection, event_id_segments, number, checkpoint.event_ids)
+        self._drop_before(connection, waiting_segments, checkpoint.progress.counted_ms)
+        self._drop_before(connection, event_id_segments, checkpoint.forget_ids_before_ms)
+        self._put_all(connection, offsets, _offset_rows(checkpoint))  # 5
+        self._put_clusters(connection, checkpoint)
+        stats = [{"pane": pane, "figures": figures.tobytes()} for pane, figures in checkpoint.stats.items()]
+        self._put_all(connection, pane_stats, stats)
+
+    def _advance(self, connection: Connection, number: int, checkpoint: Checkpoint | None = None) -> bool:
+        """Move on to commit `number`; False where that has happened already, in a commit whose answer got lost."""
+        values: dict[str, Any] = {"commit_number": number}
+        if checkpoint is not None:
+            values |= {"progress": msgspec.msgpack.encode(checkpoint.progress)} | checkpoint.marks._asdict()
+        advanced = connection.execute(
+            update(shards)
+            .where(*self._mine(shards), shards.c.epoch == self._epoch, shards.c.commit_number == number - 1)
+            .values(values)
+        )
+        if advanced.rowcount == 1:
+            return True
+        found = connection.execute(
+            select(shards.c.epoch, shards.c.commit_number, shards.c.owner).where(*self._mine(shards))
+        ).one_or_none()
+        if found is not None and (found.epoch, found.commit_number) == (self._epoch, number):
+            return False
+        who = f" ({found.owner})" if found is not None and found.owner else ""
+        raise FencedError(
+            f"run {self.run_id} was taken over by another process{who}",
+            "Stop one of the two: a run has one owner at a time",
+            place=self.database.place,
+        )
+
+    def _put_all(self, connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+        """Insert rows of this shard, replacing those of the same key."""
+        mine = {"run_id": self.run_id} | ({"shard": self.shard} if "shard" in table.c else {})
+        put_rows(connection, table, [mine | row for row in rows])
+
+    def _put_times(
+        self, connection: Connection, table: Table, number: int, columns: WaitingEvents | EventIds | None
+    ) -> None:
+        if columns is not None and columns.times_ms.size:
+            row = {"commit_number": number, "latest_ms": int(columns.times_ms.max()), "body": encode_columns(columns)}
+            self._put_all(connection, table, [row])
+
+    def _drop_before(self, connection: Connection, table: Table, time_ms: int) -> None:
+        connection.execute(delete(table).where(*self._mine(table), table.c.latest_ms < time_ms))
+
+    def _put_clusters(self, connection: Connection, checkpoint: Checkpoint) -> None:
+        new = [{"code": code, "name": name, "cluster_id": code} for code, name in checkpoint.new_clusters.items()]
+        self._put_all(connection, clusters, new)
+        for code, first_ms in sorted(checkpoint.first_seen.items()):  # in one order, so that owners cannot deadlock
+            earliest = case((clusters.c.first_ms < first_ms, clusters.c.first_ms), else_=first_ms)
+            connection.execute(
+                update(clusters)
+                .where(clusters.c.run_id == self.run_id, clusters.c.code == code)
+                .values(first_ms=earliest)
+            )
+
+
+def open_run(database: Database, run_id: str, source: str, flags: str) -> bool:
+    """Find or make a run of one process; returns whether an unfinished one was found. A finished one starts over."""
+    with database.writing() as connection:
+        row = connection.execute(select(runs).where(runs.c.run_id == run_id).with_for_update()).one_or_none()
+        if row is None:
+            connection.execute(insert(runs).values(_new_run(run_id, source, flags)))
+            return False
+        if row.is_finished:
+            _clear(connection, run_id)
+        return not row.is_finished
+
+
+def join_run(database: Database, run_id: str, source: str, flags: str, n_partitions: int) -> None:
+    """Find or make a run that workers share; its partitions may become more."""
+    with database.writing() as connection:
+        add_rows(connection, runs, [_new_run(run_id, source, flags)])
+        is_fewer = runs.c.n_partitions.is_(None) | (runs.c.n_partitions < n_partitions)
+        connection.execute(update(runs).where(runs.c.run_id == run_id, is_fewer).values(n_partitions=n_partitions))
+
+
+def _new_run(run_id: str, source: str, flags: str) -> dict[str, Any]:
+    return {"run_id": run_id, "source": source, "flags": flags, "is_finished": False, "has_ended": False}
+
+
+def _clear(connection: Connection, run_id: str) -> None:
+    """Begin a run anew; its shards keep their epochs, so that owners from before stay fenced."""
+    for table in OF_A_RUN:
+        if table is not shards:
+            connection.execute(delete(table).where(table.c.run_id == run_id))
+    fresh = {"commit_number": 0, "progress": msgspec.msgpack.encode(Progress())} | Marks()._asdict()
+    connection.execute(update(shards).where(shards.c.run_id == run_id).values(epoch=shards.c.epoch + 1, **fresh))
+    blank = dict.fromkeys(("stream_ms", "first_pane", "closed_pane"))
+    connection.execute(update(runs).where(runs.c.run_id == run_id).values(is_finished=False, has_ended=False, **blank))
+
+
+def _part_rows(checkpoint: Checkpoint, number: int) -> list[dict[str, Any]]:
+    return [
+        {"pane": pane, "commit_number": number, "keys": part.keys.tobytes(), "counts": part.counts.tobytes()}
+        for pane, part in checkpoint.counts.items()
+        if part.keys.size
+    ]
+
+
+def _offset_rows(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    return [
+        {"partition": partition, "next_offset": next_offset, "latest_ms": latest_ms}
+        for partition, (next_offset, latest_ms) in checkpoint.offsets.items()
+    ]

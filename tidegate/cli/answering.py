@@ -1,0 +1,176 @@
+"""The three roles that answer closed panes. Each looks into the ledger, does what is next, and writes it down once.
+
+evaluator: close the next complete pane → report · controller: report → decision · refresher: decision → result ·
+controller: result → record. Panes are answered one after the other: a decision rests on the record before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from stream.closing import PaneCloser, expire_panes
+from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
+from tidegate.cli.deciding import Deciding
+from tidegate.cli.measuring import Measuring
+from tidegate.cli.records import PaneDecision, PaneRecord, PaneReport, decode_record
+from tidegate.cli.refreshing import Refreshing
+from tidegate.contracts import OrderPlaced, RefreshResult, encode
+from tidegate.errors import ConfigError
+
+Announce = Callable[[str, bytes], None]
+"""Tell the other roles, by topic; nothing rests on it."""
+
+
+def next_unrecorded(ledger: Ledger) -> int | None:
+    """Find the pane that is to be answered next; None before the first pane is known."""
+    last = ledger.last_pane(RECORDS)
+    return ledger.state().first_pane if last is None else last + 1
+
+
+def is_over(ledger: Ledger) -> bool:
+    """Whether the run has ended and its last pane is answered; a run that is followed never is."""
+    state = ledger.state()
+    return state.has_ended and ledger.last_pane(RECORDS) == state.closed_pane
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Closes panes and reports them.
+
+    Attributes
+    ----------
+    retained_panes : int | None    closed panes that are kept besides those that something rests on; None: all
+    """
+
+    ledger: Ledger
+    closer: PaneCloser
+    measuring: Measuring
+    announce: Announce
+    retained_panes: int | None = None
+
+    def advance(self) -> bool:
+        """Report the next closed pane, closing it first if need be; False where there is none."""
+        state, last = self.ledger.state(), self.ledger.last_pane(REPORTS)
+        if state.closed_pane is None or last == state.closed_pane:
+            return self.closer.close_next() is not None
+        assert state.first_pane is not None
+        pane = state.first_pane if last is None else last + 1
+        report = self.measuring.report(pane, state.first_pane)
+        is_last = state.has_ended and pane == state.closed_pane
+        body = encode(PaneReport(pane=pane, first_pane=state.first_pane, is_last=is_last, report=report))
+        if self.ledger.put(REPORTS, pane, body):
+            self.announce("drift", body)
+            self._expire(pane, state.first_pane)
+        return True
+
+    def _expire(self, pane: int, first_pane: int) -> None:
+        if self.retained_panes is None:
+            return
+        kept = set(range(first_pane, first_pane + self.measuring.window_panes))  # what a hit's information rests on
+        last = self.ledger.last_pane(RECORDS)
+        body = None if last is None else self.ledger.get(RECORDS, last)
+        tuned = decode_record(body).fine_tune if body is not None else None
+        if last is not None and tuned is not None:
+            tuned_pane = tuned.tuned_window_end_ms // self.measuring.pane_ms - 1
+            kept |= set(range(tuned_pane - self.measuring.window_panes + 1, tuned_pane + 1))
+        before = pane - self.retained_panes + 1
+        before = before if last is None else min(before, last)  # nobody has answered the rest yet
+        expire_panes(self.ledger.database, self.ledger.run_id, before, frozenset(kept))
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """Decides, and records what became of it."""
+
+    ledger: Ledger
+    deciding: Deciding
+    announce: Announce
+    on_record: Callable[[PaneRecord], None] = lambda _: None
+
+    def advance(self) -> bool:
+        """Decide the next reported pane, or record it where its result is there; False where neither can be."""
+        pane = next_unrecorded(self.ledger)
+        body = None if pane is None else self.ledger.get(REPORTS, pane)
+        if pane is None or body is None:
+            return False
+        decided = self.ledger.get(DECISIONS, pane)
+        if decided is None:
+            self._decide(msgspec.json.decode(body, type=PaneReport))
+            return True
+        decision = msgspec.json.decode(decided, type=PaneDecision)
+        result = self.ledger.get(RESULTS, pane)
+        if decision.asks_for_refresh and result is None:
+            return False
+        known = None if result is None else msgspec.json.decode(result, type=RefreshResult)
+        record = self.deciding.conclude(decision.record, known)
+        if self.ledger.put(RECORDS, pane, encode(record)):
+            self.on_record(record)
+        return True
+
+    def remind(self) -> None:
+        """Place the order that is open again: its message, or who got it, may be gone."""
+        pane = next_unrecorded(self.ledger)
+        body = None if pane is None else self.ledger.get(DECISIONS, pane)
+        if pane is not None and body is not None and self.ledger.get(RESULTS, pane) is None:
+            self._place(msgspec.json.decode(body, type=PaneDecision))
+
+    def _decide(self, reported: PaneReport) -> None:
+        before = self.ledger.get(RECORDS, reported.pane - 1)
+        record = self.deciding.begin(reported.closing, None if before is None else decode_record(before))
+        record, planned = self.deciding.decide(reported.closing, record, reported.report)
+        decision = PaneDecision(record=record, asks_for_refresh=planned is not None and planned.asks_for_refresh)
+        if self.ledger.put(DECISIONS, reported.pane, encode(decision)):
+            self._place(decision)
+
+    def _place(self, decision: PaneDecision) -> None:
+        if not decision.asks_for_refresh:
+            return
+        record = decision.record
+        order = record.decision.order if record.decision else None
+        placed = OrderPlaced(
+            run_id=self.ledger.run_id,
+            order_id=order.order_id if order else f"backoff-{record.pane}",
+            pane=record.pane,
+            window_end_ms=record.window_end_ms,
+            trigger=order.trigger if order else None,
+            n_rows=len(order.rows) if order else 0,
+            all_rows=order.all_rows if order else False,
+        )
+        self.announce("orders", encode(placed))
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRole:
+    """Carries open orders out."""
+
+    ledger: Ledger
+    deciding: Deciding
+    refreshing: Refreshing
+    announce: Announce
+
+    def advance(self) -> bool:
+        """Carry the open order out, if there is one."""
+        pane = next_unrecorded(self.ledger)
+        body = None if pane is None else self.ledger.get(DECISIONS, pane)
+        if pane is None or body is None or self.ledger.get(RESULTS, pane) is not None:
+            return False
+        decision = msgspec.json.decode(body, type=PaneDecision)
+        reported = self.ledger.get(REPORTS, pane)
+        if not decision.asks_for_refresh or reported is None:
+            return False
+        closing = msgspec.json.decode(reported, type=PaneReport).closing
+        planned = self.deciding.plan(closing, decision.record)
+        ordered = decision.record.decision.order if decision.record.decision else None
+        if planned.plan.order != ordered:
+            raise ConfigError(
+                f"the order of pane {pane} cannot be planned again: controller and refresher are set differently",
+                "Give both the same configuration file and version",
+                place="refresher",
+            )
+        result = encode(self.refreshing.execute(decision.record, planned))
+        if self.ledger.put(RESULTS, pane, result):
+            self.announce("results", result)
+        return True

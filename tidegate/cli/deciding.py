@@ -1,0 +1,128 @@
+"""From a closed pane's report to a decision, and from what became of it to the record of the pane.
+
+Deterministic in what the store and the table store hold: asked again after a crash, the answer is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from refresh.evidence import Evidence
+from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, judge_weights
+from refresh.plan import Plan, View
+from refresh.policy import Policy
+from refresh.table import TransitionTable
+from refresh.table_store import TableStore
+from stream.closing import PaneClosing
+from stream.sequence_kernel import HITS_NEXT, SCORED
+from tidegate.cli.measuring import Measuring
+from tidegate.cli.records import PaneRecord
+from tidegate.contracts import Decision, DriftReport, RefreshResult
+from tidegate.hashing import cluster_seeds
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and the table that it changes."""
+
+    plan: Plan
+    table: TransitionTable
+
+    @property
+    def asks_for_refresh(self) -> bool:
+        """Whether there is anything to carry out (rows taken from the counts are, though they cost no call)."""
+        return self.plan.order is not None or self.plan.backoff is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """The policy and the judge of the weights, over a run's store and tables."""
+
+    measuring: Measuring
+    tables: TableStore
+    policy: Policy
+    flags: FlagOptions
+    top_n: int
+
+    def begin(self, closing: PaneClosing, before: PaneRecord | None) -> PaneRecord:
+        """Record of a closed pane before anything is decided: what serves and which weights answer."""
+        return PaneRecord(
+            pane=closing.pane,
+            window_end_ms=self.measuring.window_end_ms(closing.pane),
+            table_version=serving_version(self.tables, before),
+            model=before.model if before else None,
+            fine_tune=before.fine_tune if before else None,
+        )
+
+    def decide(
+        self, closing: PaneClosing, record: PaneRecord, report: DriftReport | None
+    ) -> tuple[PaneRecord, Planned | None]:
+        """Let the policy plan. No decision before the first full window, nor where no pane would be served by it."""
+        if not self.measuring.is_full(closing.pane, closing.first_pane):
+            return record, None
+        tuned_ms = record.fine_tune.tuned_window_end_ms if record.fine_tune else None
+        since = self.measuring.since(closing.pane, tuned_ms)
+        record = msgspec.structs.replace(record, report=report, since_fine_tune=since)
+        if closing.is_last:
+            return record, None
+        planned = self.plan(closing, record)
+        decision = Decision(
+            run_id=self.measuring.reader.run_id,
+            window_end_ms=record.window_end_ms,
+            policy=self.policy.name,
+            inputs=planned.plan.inputs,
+            order=planned.plan.order,
+            flag=None,
+            explanation=planned.plan.explanation,
+        )
+        return msgspec.structs.replace(record, decision=decision), planned
+
+    def plan(self, closing: PaneClosing, record: PaneRecord) -> Planned:
+        """Plan on the pane's evidence; the same each time for the same record."""
+        names = self.measuring.reader.cluster_names()
+        if record.table_version is None:
+            table = TransitionTable.empty(tuple(names), self.top_n)
+        else:
+            table = self.tables.load(record.table_version).with_changes(cluster_names=tuple(names))
+        view = View(
+            run_id=self.measuring.reader.run_id,
+            pane=closing.pane,
+            pane_ms=self.measuring.pane_ms,
+            panes_since_first_table=closing.pane - closing.first_pane + 1 - self.measuring.window_panes,
+            evidence=Evidence(self.measuring.window(closing.pane).without_buckets(), cluster_seeds(names)),
+            report=record.report,
+            table=None if record.table_version is None else table,
+        )
+        return Planned(self.policy.plan(view), table)
+
+    def conclude(self, record: PaneRecord, result: RefreshResult | None) -> PaneRecord:
+        """Say what serves after the pane, and judge the weights."""
+        if result is not None:
+            record = msgspec.structs.replace(record, result=result, table_version=result.table_version)
+            if record.model is None and result.model is not None:
+                tuned = FineTuneState(tuned_window_end_ms=record.window_end_ms)
+                record = msgspec.structs.replace(record, model=result.model, fine_tune=tuned)
+        if record.fine_tune is None or record.decision is None:
+            return record
+        stats = self.measuring.reader.stats_of_pane(record.pane)
+        evidence = PaneEvidence(
+            run_id=self.measuring.reader.run_id,
+            window_end_ms=record.window_end_ms,
+            since_fine_tune=record.since_fine_tune,
+            scored=int(stats[SCORED]),
+            hits=int(stats[HITS_NEXT]),
+        )
+        state, flag = judge_weights(record.fine_tune, evidence, self.flags)
+        decision = msgspec.structs.replace(record.decision, flag=flag)
+        return msgspec.structs.replace(record, fine_tune=state, decision=decision)
+
+
+def serving_version(tables: TableStore, record: PaneRecord | None) -> int | None:
+    """Tell what a pane's record left serving, or the older version that a person rolled back to since."""
+    mine = record.table_version if record else None
+    if mine is None:
+        return None
+    current = tables.current()
+    return current if current is not None and current < mine else mine

@@ -1,0 +1,43 @@
+"""``tidegate evaluator``: closes complete panes and reports their drift."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stream.closing import PaneCloser
+from tidegate.cli.answering import Evaluator
+from tidegate.cli.options import given_flags, settings_options
+from tidegate.cli.roles import Role, advance_until_over, open_role, show_log
+from tidegate.cli.stopping import stop_signal
+from tidegate.clock import SystemClock
+from tidegate.config import load_settings
+from tidegate.group_config import GroupSettings
+
+
+@click.command("evaluator")
+@settings_options(kind=GroupSettings)
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file with the same keys.")
+def evaluator_command(config: Path | None, **flags: Any) -> None:
+    """Close panes once all workers have counted them, and report their drift, one report a window.
+
+    Any number may run; each pane is closed and reported once. Ends when a run that has an end is reported.
+    """
+    settings = load_settings(given_flags(flags), config, GroupSettings)
+    show_log()
+    with stop_signal() as stop, open_role(settings, SystemClock()) as role:
+        role.topics.create()
+        evaluator = evaluator_of(role)
+        advance_until_over(role, stop, evaluator.advance, lambda: role.ledger.state().has_ended)
+
+
+def evaluator_of(role: Role) -> Evaluator:
+    """Put the evaluator together."""
+    retention_ms = role.settings.duration_ms("retention")
+    closer = PaneCloser(role.database, role.run_id, role.sequences.pane_ms, role.lateness_ms)
+    # The window, its reference, and one of each to spare for whoever lags behind.
+    least = 4 * role.sequences.window_panes
+    retained = None if retention_ms is None else max(least, -(-retention_ms // role.sequences.pane_ms))
+    return Evaluator(role.ledger, closer, role.measuring, role.topics.announce, retained)

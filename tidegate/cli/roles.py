@@ -1,0 +1,158 @@
+"""What all roles of a shared run open: the store, the run's name, its windows, and the topics between roles."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from os import getpid
+
+from refresh.table_store import TableStore
+from stream.database import Database
+from stream.ledger import Ledger
+from stream.run_reader import run_id_of
+from stream.sequences import SequenceOptions
+from stream.sources.control_topics import ControlTopics
+from stream.sources.opening import parse_kafka_url
+from tidegate.cli.assembly import (
+    drift_options,
+    flag_options,
+    kafka_properties,
+    policy_of,
+    sequence_options,
+)
+from tidegate.cli.deciding import Deciding
+from tidegate.cli.measuring import Measuring
+from tidegate.clock import Clock
+from tidegate.durations import parse_duration
+from tidegate.errors import RequestError, StoreUnavailableError
+from tidegate.group_config import GroupSettings
+
+_LOG = logging.getLogger("tidegate")
+_IDLE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role's part in a run.
+
+    Attributes
+    ----------
+    brokers, topic : str     where events come from
+    owner : str              this process, for people who look into the store
+    """
+
+    settings: GroupSettings
+    clock: Clock
+    database: Database
+    run_id: str
+    source: str
+    brokers: str
+    topic: str
+    owner: str
+    sequences: SequenceOptions
+    ledger: Ledger
+    measuring: Measuring
+    tables: TableStore
+    topics: ControlTopics
+
+    @property
+    def lateness_ms(self) -> int:
+        """How far events may lag."""
+        return parse_duration(self.settings.lateness, name="--lateness")
+
+    def deciding(self) -> Deciding:
+        """Put the policy and the judge of the weights together."""
+        policy = policy_of(self.settings, self.sequences)
+        return Deciding(self.measuring, self.tables, policy, flag_options(self.sequences), self.settings.top_n)
+
+
+@contextmanager
+def open_role(settings: GroupSettings, clock: Clock) -> Iterator[Role]:
+    """Open what every role needs; closed again at the end.
+
+    Raises
+    ------
+    RequestError
+        If the source is no topic.
+    StoreError
+        If the store cannot be opened.
+    """
+    if not settings.source.startswith("kafka://"):
+        raise RequestError(
+            "workers share a topic, and this is none",
+            "Give kafka://HOST:PORT/TOPIC, or read a file with `tidegate run`",
+            place=settings.source,
+        )
+    brokers, topic = parse_kafka_url(settings.source)
+    sequences = sequence_options(settings)
+    with ExitStack() as stack:
+        url = settings.store.get_secret_value() if settings.store else settings.home / "runs.db"
+        database = stack.enter_context(closing(Database(url)))
+        source = f"kafka://{brokers}/{topic}"
+        run_id = run_id_of(source, settings.identity())
+        ledger = Ledger(database, run_id)
+        topics = ControlTopics(brokers, settings.topics, run_id, kafka_properties(settings))
+        stack.enter_context(closing(topics))
+        yield Role(
+            settings=settings,
+            clock=clock,
+            database=database,
+            run_id=run_id,
+            source=source,
+            brokers=brokers,
+            topic=topic,
+            owner=settings.instance or f"{socket.gethostname()}:{getpid()}",
+            sequences=sequences,
+            ledger=ledger,
+            measuring=Measuring(ledger, drift_options(settings), sequences.pane_ms, sequences.window_panes),
+            tables=TableStore(settings.home / "tables", clock),
+            topics=topics,
+        )
+
+
+def show_log() -> None:
+    """Write what happens to standard error, one line an event."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
+
+
+def advance_until_over(
+    role: Role,
+    stop: threading.Event,
+    advance: Callable[[], bool],
+    is_over: Callable[[], bool],
+    wait: Callable[[float], object] | None = None,
+) -> None:
+    """Do what is next, again and again; rest where nothing is. An absent store is waited for.
+
+    Parameters
+    ----------
+    advance : does one thing and tells whether there was one
+    is_over : whether nothing will come any more
+    wait : rests for some seconds, or until a message wakes it; default: until `stop`
+
+    Raises
+    ------
+    StoreUnavailableError
+        If the store was away for longer than the patience.
+    """
+    patience_seconds = (role.settings.duration_ms("store_patience") or 0) / 1_000
+    away_since: float | None = None
+    rest = wait or stop.wait
+    while not stop.is_set():
+        try:
+            if not advance():
+                if is_over():
+                    return
+                rest(_IDLE_SECONDS)
+            away_since = None
+        except StoreUnavailableError as error:
+            now_seconds = role.clock.monotonic_seconds()
+            away_since = now_seconds if away_since is None else away_since
+            if now_seconds - away_since >= patience_seconds:
+                raise
+            _LOG.warning("the store is away: %s", error)
+            stop.wait(1.0)

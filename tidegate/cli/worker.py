@@ -1,0 +1,142 @@
+"""``tidegate worker``: counts the partitions that its group gives it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from stream.bad_share import BadShare
+from stream.broker import DeadLetterSink, NoDeadLetters
+from stream.decoding.messages import MessageDecoder
+from stream.gate import PatientGate
+from stream.group_worker import GroupOptions, GroupWorker
+from stream.shard import Shard
+from stream.shard_store import ShardStore, join_run
+from stream.shared_codes import ShardCodes, SharedCodes
+from stream.sources.kafka_group import KafkaDeadLetters, KafkaGroup
+from tidegate.cli.assembly import catalogue_of, decode_options, kafka_properties, shard_options
+from tidegate.cli.options import given_flags, settings_options
+from tidegate.cli.roles import Role, open_role, show_log
+from tidegate.cli.scoring import Scoring
+from tidegate.cli.stopping import stop_signal
+from tidegate.cli.verdicts import StoreVerdicts
+from tidegate.clock import SystemClock
+from tidegate.config import load_settings
+from tidegate.files import write_atomically
+from tidegate.group_config import GroupSettings
+
+_LOG = logging.getLogger("tidegate.worker")
+
+
+@click.command("worker")
+@settings_options(kind=GroupSettings)
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file with the same keys.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the worker's figures here.")
+def worker_command(config: Path | None, json_path: Path | None, **flags: Any) -> None:
+    """Count partitions of a topic, together with other workers of the same group.
+
+    Runs until it is told to stop; SIGTERM commits, leaves the group and ends it.
+    """
+    settings = load_settings(given_flags(flags), config, GroupSettings)
+    show_log()
+    with stop_signal() as stop, open_role(settings, SystemClock()) as role:
+        figures = work(role, stop)
+    if json_path is not None:
+        write_atomically(json_path, msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
+
+
+def work(role: Role, stop: threading.Event) -> dict[str, Any]:
+    """Work until `stop`, or until everything is read where there is an end; returns the worker's figures.
+
+    Raises
+    ------
+    TidegateError
+        Whatever stopped it. What was read since the last commit is read again, by this worker or another.
+    """
+    settings = role.settings
+    group = KafkaGroup(
+        role.brokers,
+        role.topic,
+        settings.group or f"tidegate-{role.run_id}",
+        instance=settings.instance,
+        properties=kafka_properties(settings),
+        from_earliest=settings.from_earliest,
+    )
+    join_run(role.database, role.run_id, role.source, settings.identity(), len(group.partitions))
+    worker = _worker(role, group)
+    started_seconds = role.clock.monotonic_seconds()
+    try:
+        while not stop.is_set() and not _is_done(role, worker):
+            worker.step()
+    except BaseException:
+        worker.abandon()
+        raise
+    worker.close()
+    figures = worker.figures
+    return {
+        "run_id": role.run_id,
+        "events": sum(figures.outcomes.values()),
+        "outcomes": figures.outcomes,
+        "commits": figures.n_commits,
+        "fenced": figures.n_fenced,
+        "dead_letters": figures.n_dead_letters,
+        "first_record_seconds": figures.first_seconds - started_seconds if figures.first_seconds else None,
+        "busy_seconds": figures.last_seconds - figures.first_seconds if figures.first_seconds else None,
+    }
+
+
+def _is_done(role: Role, worker: GroupWorker) -> bool:
+    """Whether a worker that reads to an end has nothing left; one without partitions looks at the others."""
+    if not role.settings.until_end:
+        return False
+    if worker.partitions:
+        return worker.has_ended
+    marks = role.ledger.marks()
+    n_partitions = role.ledger.state().n_partitions
+    return len(marks) == n_partitions and all(mark.is_finished for mark in marks.values())
+
+
+def _worker(role: Role, group: KafkaGroup) -> GroupWorker:
+    settings = role.settings
+    catalogue = catalogue_of(settings)
+    codes = SharedCodes(role.database, role.run_id, catalogue)
+    options = dataclasses.replace(shard_options(settings, role.sequences), follows=not settings.until_end)
+    verdicts = StoreVerdicts(role.ledger, Scoring(role.measuring, role.tables), role.clock)
+
+    def open_shard(partition: int) -> Shard:
+        store = ShardStore(role.database, role.run_id, partition, owner=role.owner)
+        return Shard(store, [partition], options, ShardCodes(codes), role.source)
+
+    def seconds_of(name: str) -> float:
+        return (settings.duration_ms(name) or 0) / 1_000
+
+    return GroupWorker(
+        group,
+        open_shard,
+        MessageDecoder(decode_options(settings, catalogue), role.clock, explains_all=True),
+        PatientGate(verdicts, role.clock, seconds_of("gate")),
+        _dead_letters(role),
+        BadShare(settings.max_bad_share),
+        verdicts.stream_ms,
+        role.clock,
+        GroupOptions(
+            topic=role.topic,
+            checkpoint_records=settings.checkpoint_records,
+            checkpoint_seconds=seconds_of("checkpoint_interval"),
+            max_waiting=settings.max_waiting,
+            idle_after_seconds=seconds_of("idle_after"),
+            patience_seconds=seconds_of("store_patience"),
+            until_end=group.ends() if settings.until_end else None,
+        ),
+    )
+
+
+def _dead_letters(role: Role) -> DeadLetterSink:
+    topic = role.settings.dead_letters
+    return NoDeadLetters() if topic is None else KafkaDeadLetters(role.brokers, topic, kafka_properties(role.settings))
