@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Table, case, delete, insert, select, update
+from sqlalchemy import BigInteger, ColumnElement, Connection, Table, bindparam, case, delete, insert, select, update
 
 from stream.checkpoint import (
     Checkpoint,
@@ -215,13 +215,13 @@ class ShardStore(RunReader):
     def _put_clusters(self, connection: Connection, checkpoint: Checkpoint) -> None:
         new = [{"code": code, "name": name, "cluster_id": code} for code, name in checkpoint.new_clusters.items()]
         self._put_all(connection, clusters, new)
-        for code, first_ms in sorted(checkpoint.first_seen.items()):  # in one order, so that owners cannot deadlock
+        if checkpoint.first_seen:
+            first_ms = bindparam("seen_ms", type_=BigInteger)
             earliest = case((clusters.c.first_ms < first_ms, clusters.c.first_ms), else_=first_ms)
-            connection.execute(
-                update(clusters)
-                .where(clusters.c.run_id == self.run_id, clusters.c.code == code)
-                .values(first_ms=earliest)
-            )
+            is_it = (clusters.c.run_id == self.run_id) & (clusters.c.code == bindparam("of_code"))
+            # In one order, so that owners cannot deadlock.
+            seen = [{"of_code": code, "seen_ms": ms} for code, ms in sorted(checkpoint.first_seen.items())]
+            connection.execute(update(clusters).where(is_it).values(first_ms=earliest), seen)
 
 
 def open_run(database: Database, run_id: str, source: str, flags: str) -> bool:

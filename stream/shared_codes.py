@@ -58,6 +58,7 @@ class SharedCodes:
             known = {row.name: int(row.code) for row in rows}
             last = connection.scalar(select(func.max(clusters.c.code)).where(mine))
             code = -1 if last is None else int(last)
+            new = []
             for number, name in enumerate(names):
                 if name in known:
                     continue
@@ -69,7 +70,9 @@ class SharedCodes:
                     )
                 known[name] = code
                 seen = None if first_ms is None else first_ms + number
-                connection.execute(insert(clusters).values(run_id=self._run_id, code=code, name=name, first_ms=seen))
+                new.append({"run_id": self._run_id, "code": code, "name": name, "first_ms": seen})
+            if new:
+                connection.execute(insert(clusters), new)
         self._code_of_name.update(known)
 
 

@@ -10,14 +10,8 @@ from refresh.fine_tune_flag import FlagOptions
 from refresh.policy import Policy, PolicyOptions, open_policy
 from refresh.row_cache import RowCache
 from refresh.table_store import TableStore
-from stream.decoding.catalogue_file import load_catalogue
-from stream.decoding.columns import DecodeOptions
-from stream.decoding.engagement import PositiveRule
-from stream.decoding.item_map import load_item_clusters
-from stream.drift.window import DriftOptions
 from stream.events import Source
-from stream.sequences import Dedup, SequenceOptions
-from stream.shard import ShardOptions
+from stream.sequences import SequenceOptions
 from stream.sources import open_source
 from stream.store import RunStore
 from stream.worker import StreamWorker
@@ -28,9 +22,16 @@ from tidegate.cli.pipeline import PipelineParts
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.refreshing import Refreshing
 from tidegate.cli.scoring import Scoring
+from tidegate.cli.stream_settings import (
+    catalogue_of,
+    decode_options,
+    drift_options,
+    kafka_properties,
+    sequence_options,
+    shard_options,
+)
 from tidegate.clock import Clock
 from tidegate.config import RunSettings
-from tidegate.durations import parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,6 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
         If a setting, the source or the store is not what it should be.
     """
     sequences = sequence_options(settings)
-    policy = policy_of(settings, sequences)
     catalogue = catalogue_of(settings)
     with ExitStack() as stack:
         source = stack.enter_context(closing(_open_source(settings, catalogue, clock)))
@@ -80,37 +80,16 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
         )
         tables = TableStore(settings.home / "tables", clock)
         measuring = Measuring(store, drift_options(settings), sequences.pane_ms, sequences.window_panes)
+        deciding = deciding_of(settings, measuring, tables, sequences)
         engines = open_keeper(settings, store.run_id, on_training)
         parts = PipelineParts(
             store=store,
             worker=worker,
-            deciding=Deciding(measuring, tables, policy, flag_options(sequences), settings.top_n),
+            deciding=deciding,
             refreshing=Refreshing(measuring, engines, cache, tables, clock, settings.top_n, settings.keep_versions),
             scoring=Scoring(measuring, tables),
         )
         yield Assembly(source, parts, [decode_record(body) for body in store.records().values()])
-
-
-def sequence_options(settings: RunSettings) -> SequenceOptions:
-    """How watches become transitions."""
-    return SequenceOptions(
-        pane_ms=parse_duration(settings.pane, name="--pane"),
-        window_ms=parse_duration(settings.window, name="--window"),
-        gap_ms=settings.gap_ms,
-        dedup=Dedup(settings.dedup),
-        allow_return=settings.allow_return,
-    )
-
-
-def shard_options(settings: RunSettings, sequences: SequenceOptions) -> ShardOptions:
-    """How events are admitted."""
-    has_ids = settings.event_id_column is not None
-    return ShardOptions(
-        sequences=sequences,
-        lateness_ms=parse_duration(settings.lateness, name="--lateness"),
-        follows=settings.follow,
-        duplicates_ms=parse_duration(settings.duplicates, name="--duplicates") if has_ids else None,
-    )
 
 
 def policy_of(settings: RunSettings, sequences: SequenceOptions) -> Policy:
@@ -123,34 +102,6 @@ def policy_of(settings: RunSettings, sequences: SequenceOptions) -> Policy:
         infers_backoff=settings.backoff == "engine",
     )
     return open_policy(settings.policy, sequences.pane_ms, economics, settings.top_n)
-
-
-def catalogue_of(settings: RunSettings) -> tuple[str, ...]:
-    """Names of the known clusters; empty where all names are taken as they come."""
-    return tuple(load_catalogue(settings.catalogue).names) if settings.catalogue else ()
-
-
-def decode_options(settings: RunSettings, catalogue: tuple[str, ...]) -> DecodeOptions:
-    """How records become events."""
-    return DecodeOptions(
-        user_column=settings.user_column,
-        item_column=settings.item_column,
-        cluster_column=settings.cluster_column,
-        time_column=settings.time_column,
-        time_unit=settings.time_unit,
-        positive=PositiveRule.parse(settings.positive) if settings.positive else None,
-        item_clusters=load_item_clusters(settings.items, settings.item_column or "item_id", settings.cluster_column)
-        if settings.items
-        else None,
-        known_clusters=frozenset(catalogue) if catalogue else None,
-        event_id_column=settings.event_id_column,
-        max_ahead_ms=parse_duration(settings.max_ahead, name="--max-ahead"),
-    )
-
-
-def kafka_properties(settings: RunSettings) -> dict[str, str]:
-    """Properties of librdkafka, secrets opened."""
-    return {key: secret.get_secret_value() for key, secret in settings.kafka.items()}
 
 
 def _open_source(settings: RunSettings, catalogue: tuple[str, ...], clock: Clock) -> Source:
@@ -171,12 +122,8 @@ def flag_options(sequences: SequenceOptions) -> FlagOptions:
     return FlagOptions(patience_panes=2 * sequences.window_panes, level_panes=sequences.window_panes)
 
 
-def drift_options(settings: RunSettings) -> DriftOptions:
-    """How drift is measured."""
-    return DriftOptions(
-        min_support=settings.min_support,
-        n_permutations=settings.permutations,
-        max_permutations=max(20_000, settings.permutations),
-        fdr=settings.fdr,
-        seed=settings.seed,
-    )
+def deciding_of(
+    settings: RunSettings, measuring: Measuring, tables: TableStore, sequences: SequenceOptions
+) -> Deciding:
+    """Put the policy and the judge of the weights together."""
+    return Deciding(measuring, tables, policy_of(settings, sequences), flag_options(sequences), settings.top_n)

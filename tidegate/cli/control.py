@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from tidegate.cli.answering import Controller, is_over
+from tidegate.cli.assembly import deciding_of
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.records import PaneRecord
 from tidegate.cli.roles import Role, open_role, show_log
@@ -53,7 +54,12 @@ def control(role: Role, stop: threading.Event) -> None:
     TidegateError
         Whatever stopped it; the store says how far it came.
     """
-    controller = Controller(role.ledger, role.deciding(), role.topics.announce, _log_record)
+    controller = Controller(
+        role.ledger,
+        deciding_of(role.settings, role.measuring, role.tables, role.sequences),
+        role.topics.announce,
+        _log_record,
+    )
     asyncio.run(_serve(role, Attention(role, controller), stop))
 
 

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import faust
 from faust.types import StreamT
 
-from tidegate.cli.assembly import kafka_properties
 from tidegate.cli.roles import Role
+from tidegate.cli.stream_settings import kafka_properties
 from tidegate.errors import ConfigError
 
 _MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")

@@ -19,6 +19,7 @@ from stream.closing import PaneClosing
 from stream.sequence_kernel import HITS_NEXT, SCORED
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
+from tidegate.cli.scoring import serving_version
 from tidegate.contracts import Decision, DriftReport, RefreshResult
 from tidegate.hashing import cluster_seeds
 
@@ -117,12 +118,3 @@ class Deciding:
         state, flag = judge_weights(record.fine_tune, evidence, self.flags)
         decision = msgspec.structs.replace(record.decision, flag=flag)
         return msgspec.structs.replace(record, fine_tune=state, decision=decision)
-
-
-def serving_version(tables: TableStore, record: PaneRecord | None) -> int | None:
-    """Tell what a pane's record left serving, or the older version that a person rolled back to since."""
-    mine = record.table_version if record else None
-    if mine is None:
-        return None
-    current = tables.current()
-    return current if current is not None and current < mine else mine

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 
 import click
 
 from tidegate import __version__
-from tidegate.cli.control import control_command
-from tidegate.cli.demo import demo_command
 from tidegate.cli.errors import run_cleanly
-from tidegate.cli.evaluator import evaluator_command
-from tidegate.cli.refresher import refresher_command
-from tidegate.cli.run import run_command
-from tidegate.cli.synth import synth_command
-from tidegate.cli.table import table_group
-from tidegate.cli.worker import worker_command
+
+_COMMANDS = {
+    "control": "tidegate.cli.control:control_command",
+    "demo": "tidegate.cli.demo:demo_command",
+    "evaluator": "tidegate.cli.evaluator:evaluator_command",
+    "refresher": "tidegate.cli.refresher:refresher_command",
+    "run": "tidegate.cli.run:run_command",
+    "synth": "tidegate.cli.synth:synth_command",
+    "table": "tidegate.cli.table:table_group",
+    "worker": "tidegate.cli.worker:worker_command",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """Imports a subcommand when it is asked for: a worker that comes back after a crash must not load matplotlib."""
+
+    def list_commands(self, _context: click.Context) -> list[str]:
+        """Names of all subcommands."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, _context: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a subcommand; None where there is no such."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tidegate")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
@@ -26,16 +46,6 @@ def cli(debug: bool) -> None:
 
     Exit codes: 0 done, 1 the work failed, 2 the request was wrong.
     """
-
-
-cli.add_command(control_command)
-cli.add_command(demo_command)
-cli.add_command(evaluator_command)
-cli.add_command(refresher_command)
-cli.add_command(run_command)
-cli.add_command(synth_command)
-cli.add_command(table_group)
-cli.add_command(worker_command)
 
 
 def main() -> None:

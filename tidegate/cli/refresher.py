@@ -13,12 +13,13 @@ from confluent_kafka import Consumer, KafkaException
 
 from refresh.row_cache import RowCache
 from tidegate.cli.answering import RefreshRole, is_over
-from tidegate.cli.assembly import kafka_properties
+from tidegate.cli.assembly import deciding_of
 from tidegate.cli.engine_keeper import open_keeper
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.refreshing import Refreshing
 from tidegate.cli.roles import Role, advance_until_over, open_role, show_log
 from tidegate.cli.stopping import stop_signal
+from tidegate.cli.stream_settings import kafka_properties
 from tidegate.clock import SystemClock
 from tidegate.config import load_settings
 from tidegate.errors import BrokerError
@@ -49,7 +50,12 @@ def refresher_of(role: Role) -> RefreshRole:
         settings.top_n,
         settings.keep_versions,
     )
-    return RefreshRole(role.ledger, role.deciding(), refreshing, role.topics.announce)
+    return RefreshRole(
+        role.ledger,
+        deciding_of(role.settings, role.measuring, role.tables, role.sequences),
+        refreshing,
+        role.topics.announce,
+    )
 
 
 @contextmanager

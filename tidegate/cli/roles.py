@@ -17,15 +17,8 @@ from stream.run_reader import run_id_of
 from stream.sequences import SequenceOptions
 from stream.sources.control_topics import ControlTopics
 from stream.sources.opening import parse_kafka_url
-from tidegate.cli.assembly import (
-    drift_options,
-    flag_options,
-    kafka_properties,
-    policy_of,
-    sequence_options,
-)
-from tidegate.cli.deciding import Deciding
 from tidegate.cli.measuring import Measuring
+from tidegate.cli.stream_settings import drift_options, kafka_properties, sequence_options
 from tidegate.clock import Clock
 from tidegate.durations import parse_duration
 from tidegate.errors import RequestError, StoreUnavailableError
@@ -63,11 +56,6 @@ class Role:
     def lateness_ms(self) -> int:
         """How far events may lag."""
         return parse_duration(self.settings.lateness, name="--lateness")
-
-    def deciding(self) -> Deciding:
-        """Put the policy and the judge of the weights together."""
-        policy = policy_of(self.settings, self.sequences)
-        return Deciding(self.measuring, self.tables, policy, flag_options(self.sequences), self.settings.top_n)
 
 
 @contextmanager

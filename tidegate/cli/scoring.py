@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from refresh.table_store import TableStore
 from stream.predictions import Predictions, hit_microbits, index_predictions, no_predictions
-from tidegate.cli.deciding import serving_version
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
 from tidegate.counts import pack_pairs, unpack_pairs
@@ -58,3 +57,12 @@ def in_codes(predictions: Predictions, pairs: NDArray[np.int64], code_of_id: NDA
     n_known = min(predictions.microbits.shape[0] - 1, code_of_id.shape[0])
     microbits[code_of_id[:n_known]] = predictions.microbits[:n_known]
     return index_predictions(pack_pairs(code_of_id[c1], code_of_id[c2]), coded[answers], coded_backoff, microbits)
+
+
+def serving_version(tables: TableStore, record: PaneRecord | None) -> int | None:
+    """Tell what a pane's record left serving, or the older version that a person rolled back to since."""
+    mine = record.table_version if record else None
+    if mine is None:
+        return None
+    current = tables.current()
+    return current if current is not None and current < mine else mine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import threading
 from pathlib import Path
@@ -20,11 +21,12 @@ from stream.shard import Shard
 from stream.shard_store import ShardStore, join_run
 from stream.shared_codes import ShardCodes, SharedCodes
 from stream.sources.kafka_group import KafkaDeadLetters, KafkaGroup
-from tidegate.cli.assembly import catalogue_of, decode_options, kafka_properties, shard_options
+from stream.warm_up import load_kernels
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.roles import Role, open_role, show_log
 from tidegate.cli.scoring import Scoring
 from tidegate.cli.stopping import stop_signal
+from tidegate.cli.stream_settings import catalogue_of, decode_options, kafka_properties, shard_options
 from tidegate.cli.verdicts import StoreVerdicts
 from tidegate.clock import SystemClock
 from tidegate.config import load_settings
@@ -32,6 +34,7 @@ from tidegate.files import write_atomically
 from tidegate.group_config import GroupSettings
 
 _LOG = logging.getLogger("tidegate.worker")
+_COLLECT_SECONDS = 30.0
 
 
 @click.command("worker")
@@ -70,13 +73,20 @@ def work(role: Role, stop: threading.Event) -> dict[str, Any]:
     )
     join_run(role.database, role.run_id, role.source, settings.identity(), len(group.partitions))
     worker = _worker(role, group)
+    _settle(role)
     started_seconds = role.clock.monotonic_seconds()
+    collected_seconds = started_seconds
     try:
         while not stop.is_set() and not _is_done(role, worker):
             worker.step()
+            if role.clock.monotonic_seconds() - collected_seconds >= _COLLECT_SECONDS:
+                gc.collect()
+                collected_seconds = role.clock.monotonic_seconds()
     except BaseException:
         worker.abandon()
         raise
+    finally:
+        gc.enable()
     worker.close()
     figures = worker.figures
     return {
@@ -89,6 +99,19 @@ def work(role: Role, stop: threading.Event) -> dict[str, Any]:
         "first_record_seconds": figures.first_seconds - started_seconds if figures.first_seconds else None,
         "busy_seconds": figures.last_seconds - figures.first_seconds if figures.first_seconds else None,
     }
+
+
+def _settle(role: Role) -> None:
+    """Load what the first records would otherwise wait for, and take the cycle collector off the way.
+
+    Messages hold no cycles, but there are tens of thousands of new ones at any time, and the collector would search
+    them again and again: it is run by hand now and then, and what is loaded by now is left out of it for good.
+    """
+    decoding = decode_options(role.settings, catalogue_of(role.settings))
+    load_kernels(MessageDecoder(decoding, role.clock).decode, decoding, role.sequences)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
 
 
 def _is_done(role: Role, worker: GroupWorker) -> bool:
