@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 
 from stream.decoding.columns import DecodeOptions, map_columns
+from stream.decoding.messages.json_rows import JsonRows
 from stream.sources.files import BATCH_RECORDS, existing_file
-from stream.sources.json_columns import JsonColumns
 from stream.sources.lines import LineFile
 from stream.sources.text import BadLine, ParsedLines, TextSource
 from tidegate.clock import Clock
@@ -61,7 +61,7 @@ class JsonLineParser:
     """
 
     def __init__(self, wanted: tuple[str, ...]) -> None:
-        self._objects = JsonColumns({name: (name,) for name in wanted})
+        self._objects = JsonRows({name: (name,) for name in wanted})
 
     def parse(self, data: bytes) -> ParsedLines:
         """Parse lines that are joined by line feeds."""

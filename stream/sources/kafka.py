@@ -6,18 +6,17 @@ consumer Javadoc): the consumer group is not asked where to go on, and cannot ta
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from confluent_kafka import TopicPartition
 
-from stream.decoding.columns import DecodeOptions, candidate_columns
-from stream.decoding.decoder import MAX_ISSUES, Decoder, RawRecords
-from stream.events import EventBatch, Outcome, RecordIssue
+from stream.decoding.columns import DecodeOptions
+from stream.decoding.messages import MessageDecoder
+from stream.events import EventBatch
+from stream.sources.collection import collection_paused
 from stream.sources.files import end_batch
-from stream.sources.json_columns import JsonColumns
 from stream.sources.kafka_log import (
     bounds_of,
     is_end_of_partition,
@@ -33,7 +32,6 @@ from tidegate.errors import BrokerError, EmptySourceError
 _BATCH_RECORDS = 32_768  # over all partitions; a message is an object here, so less than files take
 _POLL_SECONDS = 0.1  # the longest that a record waits for its batch to fill
 _STALL_SECONDS = 60.0  # librdkafka reconnects by itself; a finite read that hears nothing for so long gives up
-_MEND = 'Send one object a message: {"user_id": 7, "category": "news", "timestamp": 0}'
 
 
 class KafkaSource:
@@ -78,9 +76,7 @@ class KafkaSource:
         self._follow = follow
         self._idle_after_seconds = idle_after_seconds
         self._batch_records = batch_records
-        columns, candidates = candidate_columns(options)
-        self._decoder = Decoder(options, columns, clock)
-        self._objects = JsonColumns(candidates)
+        self._decoder = MessageDecoder(options, clock)
         self._progress: dict[int, PartitionProgress] = {}
         self._is_closed = False
         self._consumer = open_consumer(brokers, properties)
@@ -99,7 +95,7 @@ class KafkaSource:
     @property
     def cluster_names(self) -> list[str]:
         """Names by code, so far."""
-        return self._decoder.clusters.names
+        return self._decoder.cluster_names
 
     @property
     def partitions(self) -> tuple[int, ...]:
@@ -180,7 +176,7 @@ class KafkaSource:
 
     def _fetch(self) -> tuple[list[EventBatch], list[Any]]:
         """Fetch and decode; gives the batches, and the messages that are events or errors rather than records."""
-        with _collection_paused():
+        with collection_paused():
             return self._batches_of(self._consumer.consume(self._batch_records, timeout=_POLL_SECONDS))
 
     def _batches_of(self, messages: list[Any]) -> tuple[list[EventBatch], list[Any]]:
@@ -206,23 +202,15 @@ class KafkaSource:
         if not messages:
             self._stop_fetching(partition)
             return end_batch(partition, progress.position)
-        rows = self._objects.decode([message.value() or b"" for message in messages])
-
-        def place_at(position: int) -> str:
-            return f"{self._topic}[{partition}]@{messages[position].offset()}"
-
-        def place_of(row: int) -> str:
-            return place_at(row if rows.positions is None else rows.positions[row])
-
-        unreadable = tuple(
-            RecordIssue(Outcome.MALFORMED, place_at(at), f"the message is no readable object ({fault})", _MEND)
-            for at, fault in rows.bad[:MAX_ISSUES]
-        )
-        records = RawRecords(rows.columns, len(messages) - len(rows.bad), place_of, unreadable, len(rows.bad))
         if progress.is_finished:
             self._stop_fetching(partition)
         batch = self._decoder.decode(
-            records, partition=partition, next_offset=progress.position, at_end=progress.is_finished
+            [message.value() or b"" for message in messages],
+            topic=self._topic,
+            partition=partition,
+            offsets=np.fromiter((message.offset() for message in messages), np.int64, len(messages)),
+            next_offset=progress.position,
+            at_end=progress.is_finished,
         )
         # As the watermark does: negative events move neither, or a partition of them would be paused for ever.
         progress.see_time(int(batch.times_ms.max()) if batch.times_ms.size else None)
@@ -269,21 +257,6 @@ class KafkaSource:
             "Mend it at the cluster and repeat the command: it goes on from there",
             place=f"{self._topic}[{partition}]" if partition is not None and partition >= 0 else self._identity,
         )
-
-
-@contextmanager
-def _collection_paused() -> Iterator[None]:
-    """Keep the cycle collector from searching tens of thousands of new messages, which hold no cycle, again and again.
-
-    It halves the throughput otherwise. Process-wide, for the milliseconds of one fetch.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _accepted(messages: list[Any], progress: PartitionProgress) -> list[Any]:

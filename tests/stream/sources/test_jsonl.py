@@ -7,7 +7,7 @@ import pytest
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.engagement import PositiveRule
 from stream.events import EventBatch, Outcome
-from stream.sources.json_columns import JsonColumns
+from stream.decoding.messages.json_rows import JsonRows
 from stream.sources.jsonl import JsonlSource
 from tidegate.clock import ManualClock
 from tidegate.errors import EmptySourceError, MissingColumnError
@@ -82,12 +82,12 @@ def test_a_file_of_blank_lines_is_empty(tmp_path: Path) -> None:
 
 
 def test_the_first_name_that_an_object_has_is_taken() -> None:
-    rows = JsonColumns({"u": ("a", "b")}).decode([b'{"a": 1, "b": 2}', b'{"b": 3}', b"{}"])
+    rows = JsonRows({"u": ("a", "b")}).decode([b'{"a": 1, "b": 2}', b'{"b": 3}', b"{}"])
     assert rows.columns["u"].to_pylist() == [1, 3, None]
-    rows = JsonColumns({"u": ("a", "b")}).decode([b'{"a": 1}', b'{"b": "x"}'])
+    rows = JsonRows({"u": ("a", "b")}).decode([b'{"a": 1}', b'{"b": "x"}'])
     assert rows.columns["u"].to_pylist() == ["1", "x"]
 
 
 def test_mixed_types_are_written_as_text() -> None:
-    rows = JsonColumns({"u": ("u",)}).decode([b'{"u": true}', b'{"u": 2.0}', b'{"u": 2.5}', b'{"u": "x"}', b"{}"])
+    rows = JsonRows({"u": ("u",)}).decode([b'{"u": true}', b'{"u": 2.0}', b'{"u": 2.5}', b'{"u": "x"}', b"{}"])
     assert rows.columns["u"].to_pylist() == ["true", "2", "2.5", "x", None]
