@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from stream.checkpoint import Marks
 from stream.database import Database
-from stream.pane_merge import merge_parts
+from stream.pane_merge import parts_of, put_merged, recode
 from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS
 from stream.run_reader import RunReader, RunState
 from stream.schema import (
@@ -79,9 +79,10 @@ class PaneCloser:
     def close_next(self) -> PaneClosing | None:
         """Close the pane after the last closed one if it is complete.
 
-        1. Look at the shards' marks: all must be there, and have counted past the pane's end.
+        1. Look at the shards' marks: all must be there, and have counted past the pane's end. So its parts are all
+           there, and are merged while workers go on writing.
         2. In one transaction: move `closed_pane` on, if it still is where it was; give ids to clusters that are new;
-           merge the parts of all shards into one row.
+           put the counts in the place of the parts.
 
         Returns
         -------
@@ -100,10 +101,13 @@ class PaneCloser:
             return None
         last_ms = max(m.latest_ms for m in marks.values() if m.latest_ms is not None)
         is_last = all(m.is_finished for m in marks.values()) and pane >= last_ms // self._pane_ms
+        with self._database.reading() as connection:
+            merged = parts_of(connection, self._run_id, pane)
         with self._database.writing() as connection:  # 2
             if not self._move_on(connection, state, pane, is_last):
                 return None
-            merge_parts(connection, self._run_id, pane, self._assign_ids(connection, (pane + 1) * self._pane_ms))
+            id_of_code = self._assign_ids(connection, (pane + 1) * self._pane_ms)
+            put_merged(connection, self._run_id, pane, recode(merged, id_of_code))
         return PaneClosing(pane, first_pane, is_last)
 
     def _advance_stream(self, state: RunState, marks: Mapping[int, Marks]) -> int | None:

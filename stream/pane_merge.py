@@ -12,28 +12,28 @@ from stream.schema import pane_counts, pane_parts
 from tidegate.counts import BucketedCounts, bucket_of_key, pack_transitions, pair_of_key, successor_of_key, unpack_pairs
 
 
-def merge_parts(
-    connection: Connection, run_id: str, pane: int, id_of_code: NDArray[np.int64] | None = None
-) -> BucketedCounts:
-    """Replace a pane's parts by one row of all of them; doing it again changes nothing. `O(t log t)`.
+def merge_parts(connection: Connection, run_id: str, pane: int) -> None:
+    """Replace a pane's parts by one row of all of them, in the parts' own codes; again, it changes nothing."""
+    put_merged(connection, run_id, pane, parts_of(connection, run_id, pane))
 
-    Parameters
-    ----------
-    id_of_code : int64[codes], optional
-        Cluster ids of the parts' codes; None where they are the same.
-    """
+
+def parts_of(connection: Connection, run_id: str, pane: int) -> BucketedCounts:
+    """Read the parts of a pane, merged. `O(t log p)`."""
     of_pane = pane_parts.c.run_id == run_id, pane_parts.c.pane == pane
-    rows = connection.execute(select(pane_parts.c["keys"], pane_parts.c.counts).where(*of_pane)).all()
-    merged = recode(BucketedCounts.merge([counts_of_bytes(*row) for row in rows]), id_of_code)
+    rows = connection.execute(select(pane_parts.c["keys"], pane_parts.c.counts).where(*of_pane))
+    return BucketedCounts.merge([counts_of_bytes(*row) for row in rows])
+
+
+def put_merged(connection: Connection, run_id: str, pane: int, merged: BucketedCounts) -> None:
+    """Write a pane's counts in the place of its parts, added to what is there already."""
     known = pane_counts.c.run_id == run_id, pane_counts.c.pane == pane
     row = connection.execute(select(pane_counts.c["keys"], pane_counts.c.counts).where(*known)).one_or_none()
     if row is not None:
         merged = BucketedCounts.merge([counts_of_bytes(*row), merged])
-    if rows:
+    if merged.keys.size:
         columns = {"keys": merged.keys.tobytes(), "counts": merged.counts.tobytes()}
         put_rows(connection, pane_counts, [{"run_id": run_id, "pane": pane, **columns}])
-        connection.execute(delete(pane_parts).where(*of_pane))
-    return merged
+    connection.execute(delete(pane_parts).where(pane_parts.c.run_id == run_id, pane_parts.c.pane == pane))
 
 
 def recode(counts: BucketedCounts, id_of_code: NDArray[np.int64] | None) -> BucketedCounts:

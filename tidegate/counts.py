@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tidegate.jit import kernel
+
 MAX_CLUSTERS = 1 << 16
 MAX_BUCKETS = 1 << 8
 _BUCKET_BITS, _CLUSTER_BITS = 8, 16
@@ -55,6 +57,31 @@ def unpack_pairs(pairs: Int64s) -> tuple[Int32s, Int32s]:
     return (pairs >> _CLUSTER_BITS).astype(np.int32), (pairs & (MAX_CLUSTERS - 1)).astype(np.int32)
 
 
+@kernel
+def merge_counts(
+    a_keys: Int64s, a_counts: Int64s, b_keys: Int64s, b_counts: Int64s, out_keys: Int64s, out_counts: Int64s
+) -> int:
+    """Merge two ascending runs of keys, adding the counts of equal ones; returns how many keys there are.
+
+    `O(a + b)`, allocates nothing.
+
+    Parameters
+    ----------
+    a_keys, b_keys : int64[*]         strictly ascending
+    out_keys, out_counts : int64[a + b]
+    """
+    i = j = n = 0
+    while i < a_keys.shape[0] or j < b_keys.shape[0]:
+        takes_a = j == b_keys.shape[0] or (i < a_keys.shape[0] and a_keys[i] <= b_keys[j])
+        takes_b = i == a_keys.shape[0] or (j < b_keys.shape[0] and b_keys[j] <= a_keys[i])
+        out_keys[n] = a_keys[i] if takes_a else b_keys[j]
+        out_counts[n] = (a_counts[i] if takes_a else 0) + (b_counts[j] if takes_b else 0)
+        i += takes_a
+        j += takes_b
+        n += 1
+    return n
+
+
 @dataclass(frozen=True, slots=True)
 class BucketedCounts:
     """Transitions counted by (c1, c2, c_next, user bucket).
@@ -75,7 +102,7 @@ class BucketedCounts:
 
     @classmethod
     def merge(cls, parts: list[BucketedCounts]) -> BucketedCounts:
-        """Add counts up; the order of `parts` does not matter. `O(t log t)`.
+        """Add counts up; the order of `parts` does not matter. `O(t log p)` for p parts.
 
         Examples
         --------
@@ -84,12 +111,18 @@ class BucketedCounts:
         [4]
         """
         parts = [part for part in parts if part.keys.size]
-        if not parts:
-            return cls.empty()
-        keys, inverse = np.unique(np.concatenate([part.keys for part in parts]), return_inverse=True)
-        counts = np.zeros(keys.shape[0], dtype=np.int64)
-        np.add.at(counts, inverse, np.concatenate([part.counts for part in parts]))
-        return cls(keys, counts)
+        while len(parts) > 1:  # two by two, so that no key is moved more than log p times
+            pairs = list(zip(parts[::2], parts[1::2], strict=False))
+            parts = [cls._add(*pair) for pair in pairs] + parts[2 * len(pairs) :]
+        return parts[0] if parts else cls.empty()
+
+    @classmethod
+    def _add(cls, one: BucketedCounts, other: BucketedCounts) -> BucketedCounts:
+        keys = np.empty(one.keys.shape[0] + other.keys.shape[0], np.int64)
+        counts = np.empty_like(keys)
+        runs = (_frozen(run) for run in (one.keys, one.counts, other.keys, other.counts))
+        n = merge_counts(*runs, keys, counts)
+        return cls(keys[:n], counts[:n])
 
     @property
     def total(self) -> int:
@@ -108,6 +141,12 @@ class BucketedCounts:
         triples = self.keys >> _BUCKET_BITS
         starts = np.flatnonzero(np.r_[True, triples[1:] != triples[:-1]])
         return SuccessorCounts.from_triples(triples[starts], np.add.reduceat(self.counts, starts))
+
+
+def _frozen(values: Int64s) -> Int64s:
+    view = values.view()
+    view.flags.writeable = False  # one kernel signature, whether counts were read from the store or made here
+    return view
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.counts import (
@@ -55,6 +55,7 @@ def test_packing_loses_nothing_and_sorts_by_pair_then_successor(rows: list[Row])
     assert pack_pairs(c1, c2).tolist() == pair_of_key(keys).tolist()
 
 
+@settings(deadline=None)  # the kernel may be compiled in it
 @given(tallies=st.lists(tallies, max_size=4))
 def test_merging_adds_up_in_any_order(tallies: list[dict[Row, int]]) -> None:
     parts = [_counts(tally) for tally in tallies]
