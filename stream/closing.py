@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from stream.checkpoint import Marks
 from stream.database import Database
@@ -124,7 +124,7 @@ class PaneCloser:
                     update(runs)
                     .where(runs.c.run_id == self._run_id)
                     .where((runs.c.stream_ms.is_(None)) | (runs.c.stream_ms <= stream_ms))
-                    .values(stream_ms=stream_ms, first_pane=first_pane)
+                    .values(stream_ms=stream_ms, first_pane=func.coalesce(runs.c.first_pane, first_pane))
                 )
         return first_pane
 

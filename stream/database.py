@@ -120,7 +120,8 @@ def put_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]
 def add_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> int:
     """Insert the rows whose keys are not there yet; returns how many were inserted."""
     insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-    statement = insert.on_conflict_do_nothing()
+    # PostgreSQL's driver forgets how many they were once the cursor is closed, unless it is asked at once.
+    statement = insert.on_conflict_do_nothing().execution_options(preserve_rowcount=True)
     return sum(connection.execute(statement, row).rowcount for row in rows)
 
 

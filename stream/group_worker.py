@@ -208,7 +208,11 @@ class GroupWorker:
         if owned is None:
             return  # fenced, and not taken back yet
         stop = None if self._options.until_end is None else self._options.until_end.get(records.partition)
+        is_beyond = stop is not None and bool(records.offsets.size) and int(records.offsets[-1]) >= stop
         records = _within(records, owned.position, stop)
+        if is_beyond and not len(records.values):  # only gaps were left before the stop
+            owned.position = max(owned.position, stop or 0)
+            self._finish_if_at_stop(records.partition)
         if not len(records.values):
             return
         if self.figures.first_seconds is None:
@@ -282,7 +286,7 @@ class GroupWorker:
             owned.is_idle = rested_seconds >= self._options.idle_after_seconds
             if owned.is_idle:
                 owned.shard.marks.idle(partition)
-        stream_ms = self._stream_ms() if owned.is_idle else None
+        stream_ms = self._patiently(self._stream_ms) if owned.is_idle else None
         if stream_ms is not None:
             owned.shard.marks.follow(stream_ms)
 
@@ -296,7 +300,11 @@ class GroupWorker:
             is_held = predictions is None
             return predictions
 
-        while partition in self._owned and self._owned[partition].shard.count_passed(gate) is not None:
+        # The gate and new codes are asked of the store; what it refuses in the middle of a count can be repeated.
+        while (
+            partition in self._owned
+            and self._patiently(lambda: self._owned[partition].shard.count_passed(gate)) is not None
+        ):
             self._commit(partition)
         return is_held
 

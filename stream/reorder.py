@@ -162,12 +162,17 @@ class ReorderBuffer:
         self._is_fresh = np.zeros(len(self), np.bool_)
         return self.users[fresh], self.clusters[fresh], self.times_ms[fresh]
 
-    def release(self, before_ms: int) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
-        """Take out the events before `before_ms`, in event-time order."""
+    def passed(self, before_ms: int) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
+        """Return the events before `before_ms`, in event-time order; they stay in the buffer."""
         if not self._is_sorted:
             self._sort()
         cut = int(np.searchsorted(self.times_ms, before_ms))
-        released = self.users[:cut], self.clusters[:cut], self.times_ms[:cut]
+        return self.users[:cut], self.clusters[:cut], self.times_ms[:cut]
+
+    def release(self, before_ms: int) -> tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.int64]]:
+        """Take out the events before `before_ms`, in event-time order."""
+        released = self.passed(before_ms)
+        cut = released[0].shape[0]
         self.users, self.clusters, self.times_ms = self.users[cut:], self.clusters[cut:], self.times_ms[cut:]
         self._is_fresh = self._is_fresh[cut:]
         return released

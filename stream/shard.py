@@ -211,9 +211,10 @@ class Shard:
         return pane
 
     def _count(self, pane: int, before_ms: int, predictions: Predictions) -> None:
-        users, codes, times_ms = self._buffer.release(before_ms)
+        users, codes, times_ms = self._buffer.passed(before_ms)
         if users.shape[0]:
-            clusters = self._codebook.ids(codes, times_ms, self._arrivals.names)
+            clusters = self._codebook.ids(codes, times_ms, self._arrivals.names)  # or nothing is lost
+            self._buffer.release(before_ms)
             keys = self.sequences.extend(users, clusters, times_ms, predictions)
             self._counts.setdefault(pane, []).append(keys)
         self.counted_ms = max(self.counted_ms, before_ms)

@@ -130,7 +130,9 @@ class Roles:
                         raise RoleFailedError(f"{name} ended with {process.returncode}\n{self.log_tail(name)}")
                 if time.monotonic() > deadline:
                     tails = "\n".join(f"--- {name}\n{self.log_tail(name)}" for name in self.processes)
-                    raise RoleFailedError(f"not over within {seconds:.0f} s: {ledger.state()}, {ledger.marks()}\n{tails}")
+                    raise RoleFailedError(
+                        f"not over within {seconds:.0f} s: {ledger.state()}, {ledger.marks()}\n{tails}"
+                    )
                 time.sleep(0.2)
         finally:
             ledger.close()

@@ -28,8 +28,11 @@ from tidegate.errors import BrokerError
 _LOG = logging.getLogger("tidegate.kafka")
 _POLL_SECONDS = 0.05
 # Enough ahead for a poll in hand and the next one. More costs memory, four times the messages' own, and no less time.
-_PREFETCH: dict[str, Any] = {"queued.min.messages": 200_000, "queued.max.messages.kbytes": 32_768}
+PREFETCH: dict[str, Any] = {"queued.min.messages": 200_000, "queued.max.messages.kbytes": 32_768}
+"""Properties of the client, under those of the user."""
 _DELIVERY_SECONDS = 60.0
+BATCH_RECORDS = 50_000
+"""Messages of one fetch, over all partitions."""
 # A member that pauses for long is told so by these; its partitions come and go through the rebalance callbacks.
 _PASSING = {
     KafkaError._MAX_POLL_EXCEEDED,
@@ -71,13 +74,13 @@ class KafkaGroup:
         instance: str | None = None,
         properties: Mapping[str, Any] | None = None,
         from_earliest: bool = False,
-        batch_records: int = 50_000,
+        batch_records: int = BATCH_RECORDS,
     ) -> None:
         self._topic, self._from_earliest, self._batch_records = topic, from_earliest, batch_records
         self._identity = f"kafka://{brokers}/{topic}"
         membership = {"group.id": group, "partition.assignment.strategy": "cooperative-sticky"}
         membership |= {"group.instance.id": instance} if instance else {}
-        self._consumer = open_consumer(brokers, _PREFETCH | membership | dict(properties or {}))
+        self._consumer = open_consumer(brokers, PREFETCH | membership | dict(properties or {}))
         self._is_closed = self._is_subscribed = False
         self._assignee: Assignee | None = None
         self._positions: dict[int, int] = {}

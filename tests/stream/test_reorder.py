@@ -135,3 +135,41 @@ def test_a_restored_watermark_goes_on_where_it_stood() -> None:
     assert marks.stream_ms == 77
     marks.advance(1, 95)
     assert (marks.stream_ms, marks.latest_ms) == (85, {0: 100, 1: 95})
+
+
+def test_only_where_everyone_idles_others_are_followed_and_never_back() -> None:
+    marks = Watermarks([0, 1], LATENESS_MS)
+    marks.advance(0, 100)
+    marks.idle(0)
+    assert not marks.all_idle
+    marks.follow(500)
+    assert marks.stream_ms == BEGINNING_OF_TIME_MS
+    marks.idle(1)
+    assert marks.all_idle
+    marks.follow(500)
+    marks.follow(300)
+    assert marks.stream_ms == 500
+    marks.advance(1, 400)
+    marks.follow(900)
+    assert (marks.all_idle, marks.stream_ms) == (False, 500)
+
+
+def test_partitions_that_have_ended_do_not_idle() -> None:
+    marks = Watermarks([0, 1], LATENESS_MS)
+    marks.finish(0)
+    marks.idle(1)
+    assert (marks.all_idle, marks.all_finished) == (True, False)
+    marks.finish(1)
+    assert (marks.all_idle, marks.all_finished) == (False, True)
+
+
+def test_fresh_events_are_those_that_wait_since_the_last_look_and_they_stay() -> None:
+    buffer = ReorderBuffer()
+    _fill(buffer, [30, 10, 20])
+    buffer.release(11)
+    assert buffer.take_fresh()[2].tolist() == [20, 30]
+    assert buffer.take_fresh()[2].tolist() == []
+    _fill(buffer, [25, 5], first_user=3)
+    assert buffer.take_fresh()[0].tolist() == [4, 3]
+    assert buffer.passed(21)[2].tolist() == buffer.release(21)[2].tolist() == [5, 20]
+    assert buffer.release(END_OF_TIME_MS)[2].tolist() == [25, 30]

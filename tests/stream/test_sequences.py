@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream.predictions import Predictions, index_predictions, no_predictions
 from stream.sequence_kernel import (
@@ -235,3 +237,35 @@ def test_figures_of_a_pane_that_was_never_seen_are_zero() -> None:
     stats.set_pane(5, np.arange(7))
     stats.set_pane(7, np.arange(7))
     assert [stats.of_pane(pane).tolist() for pane in (4, 5, 6, 8)] == [[0] * 7, list(range(7)), [0] * 7, [0] * 7]
+
+
+watches = st.tuples(st.integers(0, 3), st.integers(0, 4), st.sampled_from([0, 1, 20, 49, 50, 51, 90]))
+
+
+@settings(deadline=None)  # the first call loads a kernel
+@given(batches=st.lists(st.lists(watches, max_size=8), max_size=8), gap_ms=st.sampled_from([50, None]))
+def test_forgetting_closed_sequences_changes_no_later_result(
+    batches: list[list[tuple[int, int, int]]], gap_ms: int | None
+) -> None:
+    kept, forgetful = _state(gap_ms=gap_ms), _state(gap_ms=gap_ms)
+    table, now_ms = _table(AB="C", BC="D", CD="A"), 0
+    for batch in batches:
+        users = np.array([user for user, _, _ in batch], np.uint64)
+        clusters = np.array([cluster for _, cluster, _ in batch], np.int32)
+        times_ms = now_ms + np.cumsum(np.array([step for _, _, step in batch], np.int64))
+        forgetful.forget_closed(now_ms)
+        keys = [state.extend(users, clusters, times_ms, table).tolist() for state in (kept, forgetful)]
+        assert keys[0] == keys[1]
+        now_ms = int(times_ms[-1]) if batch else now_ms
+    for column in range(7):
+        assert _figure(kept, column) == _figure(forgetful, column)
+
+
+def test_users_whose_sequence_is_closed_are_forgotten() -> None:
+    state = _state(gap_ms=50)
+    _watch(state, "AB", [0, 10], user=1)
+    _watch(state, "A", [40], user=2)
+    state.forget_closed(60)
+    assert state.n_users == 2
+    state.forget_closed(61)
+    assert state.take_all().users.tolist() == [2]

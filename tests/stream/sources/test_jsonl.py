@@ -6,8 +6,8 @@ import pytest
 
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.engagement import PositiveRule
-from stream.events import EventBatch, Outcome
 from stream.decoding.messages.json_rows import JsonRows
+from stream.events import EventBatch, Outcome
 from stream.sources.jsonl import JsonlSource
 from tidegate.clock import ManualClock
 from tidegate.errors import EmptySourceError, MissingColumnError
