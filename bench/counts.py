@@ -153,10 +153,10 @@ def _run_full(shape: str, log: Path, n_repetitions: int) -> dict[str, Any]:
 
 
 def _work(shape: str, log: Path) -> Any:
+    from stream.closing import PaneClosing
     from stream.predictions import Predictions, no_predictions
     from stream.shard import ShardOptions
     from stream.store import RunStore
-    from stream.closing import PaneClosing
     from stream.worker import StreamWorker
 
     with tempfile.TemporaryDirectory(dir=log.parent) as home:
