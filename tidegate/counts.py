@@ -120,8 +120,9 @@ class BucketedCounts:
     def _add(cls, one: BucketedCounts, other: BucketedCounts) -> BucketedCounts:
         keys = np.empty(one.keys.shape[0] + other.keys.shape[0], np.int64)
         counts = np.empty_like(keys)
-        runs = (_frozen(run) for run in (one.keys, one.counts, other.keys, other.counts))
-        n = merge_counts(*runs, keys, counts)
+        n = merge_counts(
+            _frozen(one.keys), _frozen(one.counts), _frozen(other.keys), _frozen(other.counts), keys, counts
+        )
         return cls(keys[:n], counts[:n])
 
     @property
