@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Table, func, select
 
-from stream.checkpoint import Marks, counts_of_bytes
+from stream.checkpoint import Marks, Progress, counts_of_bytes
 from stream.database import Database
 from stream.schema import clusters, pane_counts, pane_records, pane_reports, pane_stats, runs, shards
 from stream.sequence_kernel import N_STATS
@@ -63,6 +65,13 @@ class RunReader:
             )
             for row in self._rows(shards, shards.c.shard)
         }
+
+    def outcomes(self) -> dict[str, int]:
+        """Count the committed records over all shards by what became of them."""
+        totals: Counter[str] = Counter()
+        for row in self._rows(shards, shards.c.shard):
+            totals.update(msgspec.msgpack.decode(row.progress, type=Progress).outcomes)
+        return dict(totals)
 
     def cluster_names(self) -> list[str]:
         """Names by cluster id, of all clusters that occur in closed panes."""

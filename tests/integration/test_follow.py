@@ -43,7 +43,7 @@ def _n_read(flags: dict[str, Any]) -> int:
         return 0
     reader = RunReader(Database(database), run_id_of(flags["source"], load_settings(flags).identity()))
     try:
-        return sum(reader.progress().outcomes.values())
+        return sum(reader.outcomes().values())
     except (NoResultFound, StoreError):  # the run is just being opened
         return 0
     finally:
