@@ -1,0 +1,74 @@
+"""Workers that are wrong on purpose: if the harness found nothing against these, it could find nothing at all.
+
+Each takes away one thing that the counts rest on, and changes nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+def offsets_first() -> None:
+    """Commit offsets in a transaction of their own before the counts: what lies between the two is lost."""
+    from stream import shard_store
+    from stream.checkpoint import Checkpoint
+    from stream.schema import offsets
+    from stream.shard_store import ShardStore
+
+    commit = ShardStore.commit
+
+    def torn(self: ShardStore, checkpoint: Checkpoint) -> None:
+        with self.database.writing() as connection:
+            self._put_all(connection, offsets, shard_store._offset_rows(checkpoint))
+        commit(self, checkpoint)
+
+    ShardStore.commit = torn  # type: ignore[method-assign]
+
+
+def unfenced() -> None:
+    """Commit without compare-and-set: a zombie writes over what the next owner has counted."""
+    from sqlalchemy import select, update
+
+    from stream.schema import shards
+    from stream.shard_store import ShardStore
+
+    advance = ShardStore._advance
+
+    def blind(self: ShardStore, connection: Any, number: int, checkpoint: Any = None) -> bool:
+        mine = self._mine(shards)
+        self._epoch = connection.scalar(select(shards.c.epoch).where(*mine).with_for_update())
+        connection.execute(update(shards).where(*mine).values(commit_number=number - 1))
+        return advance(self, connection, number, checkpoint)
+
+    ShardStore._advance = blind  # type: ignore[method-assign]
+
+
+def kafka_offsets() -> None:
+    """Read on from the offsets that Kafka holds, committed after the store: what lies between is counted twice."""
+    from confluent_kafka import KafkaException, TopicPartition
+
+    from stream.sources.kafka_group import KafkaGroup
+
+    start_of = KafkaGroup.start_of
+
+    def committed(self: KafkaGroup, partition: int, _stored: int | None) -> int:
+        answer = self._consumer.committed([TopicPartition(self._topic, partition)], timeout=10.0)[0]
+        return start_of(self, partition, answer.offset if answer.offset >= 0 else None)
+
+    def mirror(self: KafkaGroup, offsets: dict[int, int]) -> None:
+        named = [TopicPartition(self._topic, partition, offset) for partition, offset in offsets.items()]
+        try:
+            self._consumer.commit(offsets=named, asynchronous=False)
+        except KafkaException:
+            return  # the group has moved on, or the broker is away: the next commit brings it
+
+    KafkaGroup.start_of = committed  # type: ignore[method-assign]
+    KafkaGroup.mirror = mirror  # type: ignore[method-assign,assignment]
+
+
+CONTROLS: dict[str, Callable[[], None]] = {
+    "offsets-first": offsets_first,
+    "unfenced": unfenced,
+    "kafka-offsets": kafka_offsets,
+}
