@@ -18,7 +18,7 @@ from stream.closing import PaneCloser
 from stream.database import Database, put_rows
 from stream.drift.evidence import Side, gather, new_evidence
 from stream.drift.jaccard import binomial_table, expected_jaccard
-from stream.drift.window import _match_pairs
+from stream.drift.matching import match_pairs
 from stream.ledger import Ledger
 from stream.schema import clusters, pane_parts, shards
 from stream.sequences import SequenceOptions, UserSegment
@@ -77,7 +77,7 @@ def _fill(database: Database, n_triples: int) -> None:
 def _compare(ledger: Ledger) -> tuple[int, int]:
     """Read both windows and compute every pair's Jaccard, without permutations."""
     window, reference = ledger.counts(1, 1), ledger.counts(0, 0)
-    pairs, sides = _match_pairs(window, reference, 1)
+    pairs, sides = match_pairs(window, reference, 1)
     jaccards = np.empty(pairs.shape[0])
     seeds = np.arange(N_CLUSTERS, dtype=np.uint64)
     raw_jaccards(sides[0], sides[1], seeds, binomial_table(N_CLUSTERS, TOP_K), jaccards)

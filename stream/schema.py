@@ -125,7 +125,15 @@ pane_counts = _of_run(
 
 pane_stats = _of_run("pane_stats", _key("shard"), _key("pane"), Column("figures", LargeBinary, nullable=False))
 
-drift_parts = _of_run("drift_parts", _key("pane"), _key("part"), Column("body", LargeBinary, nullable=False))
+# A window that evaluators measure together, until it is reported: who took which part on, and what it showed.
+drift_parts = _of_run(
+    "drift_parts",
+    _key("pane"),
+    _key("part"),
+    Column("owner", Text, nullable=False),
+    Column("taken_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary),
+)
 
 # What became of a closed pane, each written once: report, decision, result, and the record of all three.
 pane_reports = _of_run("pane_reports", _key("pane"), Column("body", LargeBinary, nullable=False))

@@ -39,7 +39,7 @@ from tidegate.jit import kernel, parallel_kernel
 MAX_JACCARD_MASKS = 512
 _MASKS_PER_THINNING = 8
 _ENOUGH_JACCARD = 8.0  # sum of exchanged Jaccards at which their mean is known well enough
-_N_CHUNKS = 64  # of pairs; fixed, so that sums do not depend on the number of threads
+N_CHUNKS = 64  # of pairs; fixed, so that sums do not depend on who measures which of them
 _ENOUGH_EXCEEDANCES = 10  # then a p-value is known within a third of itself (Besag and Clifford 1991)
 _ROUNDING = 1e-9  # relative; statistics that differ by less are ties
 
@@ -340,8 +340,16 @@ def _measure_chunk(
         results.p_value[p] = p_value_of(scratch, n_successors, slope, observed, signs)
 
 
+@kernel
+def chunk_start(chunk: int, n_pairs: int) -> int:
+    """Where a chunk begins in the order of the pairs' seeds; that of `N_CHUNKS` is the end. `O(1)`."""
+    return chunk * n_pairs // N_CHUNKS
+
+
 @parallel_kernel
-def measure_pairs(
+def measure_chunks(
+    chunks: NDArray[np.int64],
+    order: NDArray[np.int64],
     window: Side,
     reference: Side,
     pair_seeds: NDArray[np.uint64],
@@ -352,13 +360,17 @@ def measure_pairs(
     binomials: NDArray[np.float64],
     results: PairResults,
 ) -> NDArray[np.float64]:
-    """Measure every pair into `results`; returns the table's quadratic form, float64[buckets, buckets].
+    """Measure the pairs of some chunks into `results`; returns the chunks' forms, float64[chunks, buckets, buckets].
 
-    Parallel over fixed chunks of pairs, in the order of the pairs' seeds: the result is the same bit for bit with any
-    number of threads and any numbering of the clusters. `O(permutations x cells)`; allocates O(threads x largest pair).
+    The form of the whole table is the sum of all `N_CHUNKS` of them, in their order. Parallel over chunks, which are
+    cut from the order of the pairs' seeds: the result is the same bit for bit with any number of threads, whoever
+    measures which chunks, and with any numbering of the clusters. `O(permutations x cells)`; allocates O(threads x
+    largest pair).
 
     Parameters
     ----------
+    chunks : int64[n]                 of `N_CHUNKS`, ascending
+    order : int64[p]                  pairs in the order of their seeds
     window, reference : Side          rows of the same pairs
     pair_seeds : uint64[p]
     cluster_seeds : uint64[C]
@@ -366,15 +378,13 @@ def measure_pairs(
     signs : int8[blocks, buckets, k]  of the masks, by block
     jaccard_signs : int8[n, buckets]  of the masks of the Jaccard null, at most
     binomials : float64[C + 1, top k + 1]
-    results : PairResults             float64[p] each, overwritten
+    results : PairResults             float64[p] each, written where a chunk has the pair
     """
-    order = np.argsort(pair_seeds)
-    n_pairs, n_buckets = order.shape[0], signs.shape[1]
-    forms = np.zeros((_N_CHUNKS, n_buckets, n_buckets))
-    for chunk in numba.prange(_N_CHUNKS):
-        pairs = order[chunk * n_pairs // _N_CHUNKS : (chunk + 1) * n_pairs // _N_CHUNKS]
+    n_buckets = signs.shape[1]
+    forms = np.zeros((chunks.shape[0], n_buckets, n_buckets))
+    for at in numba.prange(chunks.shape[0]):
         _measure_chunk(
-            pairs,
+            order[chunk_start(chunks[at], order.shape[0]) : chunk_start(chunks[at] + 1, order.shape[0])],
             window,
             reference,
             pair_seeds,
@@ -384,9 +394,6 @@ def measure_pairs(
             jaccard_signs,
             binomials,
             results,
-            forms[chunk],
+            forms[at],
         )
-    form = np.zeros((n_buckets, n_buckets))
-    for chunk in range(_N_CHUNKS):
-        form += forms[chunk]
-    return form
+    return forms

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,16 @@ from refresh.table_store import TableStore
 from stream.checkpoint import Checkpoint, Marks, Progress
 from stream.closing import PaneCloser
 from stream.database import Database
+from stream.drift_board import TAKEN_FOR_SECONDS, DriftBoard
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from stream.reorder import END_OF_TIME_MS
+from stream.schema import drift_parts
 from stream.shard_store import ShardStore, join_run
 from stream.shared_codes import SharedCodes
-from tidegate.cli.answering import Controller, Evaluator, RefreshRole, is_over, next_unrecorded
+from tidegate.cli.answering import Controller, RefreshRole, is_over, next_unrecorded
 from tidegate.cli.assembly import deciding_of
 from tidegate.cli.engine_keeper import FrequencyKeeper
+from tidegate.cli.evaluating import Evaluator
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord, PaneReport, decode_record
 from tidegate.cli.refreshing import Refreshing
@@ -36,6 +40,7 @@ from tidegate.errors import ConfigError
 from tidegate.group_config import GroupSettings
 
 N_PANES, N_CLUSTERS, PANE_MS = 5, 5, 3_600_000
+_NUMBERS = count()
 
 
 class Stop(BaseException):
@@ -69,6 +74,27 @@ class FragileLedger(Ledger):
         stands = super().put(table, pane, body)
         self.points.pass_by()
         return stands
+
+
+class FragileBoard(DriftBoard):
+    """A board whose process may die right after it has taken a part on, left one or cleared them."""
+
+    def __init__(self, database: Database, run_id: str, owner: str, points: Points) -> None:
+        super().__init__(database, run_id, owner)
+        self._points = points
+
+    def take(self, pane: int, n_parts: int, now_ms: int) -> int | None:
+        part = super().take(pane, n_parts, now_ms)
+        self._points.pass_by()
+        return part
+
+    def put(self, pane: int, part: int, body: bytes) -> None:
+        super().put(pane, part, body)
+        self._points.pass_by()
+
+    def clear(self, pane: int) -> None:
+        super().clear(pane)
+        self._points.pass_by()
 
 
 @dataclass
@@ -110,7 +136,15 @@ class World:
         refreshing = Refreshing(measuring, FrequencyKeeper(), cache, tables, self.clock, settings.top_n, 100)
         closer = PaneCloser(self.database, "run", PANE_MS, 0)
         return (
-            Evaluator(ledger, closer, measuring, self.points.announce),
+            Evaluator(
+                ledger,
+                closer,
+                measuring,
+                FragileBoard(self.database, "run", f"evaluator {next(_NUMBERS)}", self.points),
+                self.clock,
+                self.points.announce,
+                settings.drift_parts,
+            ),
             Controller(ledger, deciding, self.points.announce, self.records.append),
             RefreshRole(ledger, deciding, refreshing, self.points.announce),
         )
@@ -123,9 +157,13 @@ class World:
                 assert sum(role.advance() for role in roles)
             except Stop:
                 roles = self.roles()
+                self.clock.advance_ms(round(1_000 * TAKEN_FOR_SECONDS))  # what the dead had taken on is free again
+
+    def reader(self) -> Ledger:
+        return Ledger(self.database, "run")
 
     def outcome(self) -> dict[str, Any]:
-        ledger = Ledger(self.database, "run")
+        ledger = self.reader()
         return {
             table.name: [msgspec.json.decode(ledger.get(table, pane) or b"null") for pane in range(N_PANES)]
             for table in (REPORTS, DECISIONS, RESULTS, RECORDS)
@@ -176,6 +214,41 @@ def test_a_role_that_dies_at_any_point_changes_nothing(new_world: Callable[..., 
         world = new_world(points=Points(fatal))
         world.advance_to_the_end()
         assert world.outcome() == expected, fatal
+
+
+def test_evaluators_measure_a_window_in_parts_to_the_same_report(new_world: Callable[..., World]) -> None:
+    alone = new_world()
+    alone.advance_to_the_end()
+    world = new_world(flags={"drift_parts": 3})
+    evaluators = [world.roles()[0] for _ in range(2)]
+    _, controller, refresher = world.roles()
+    while not is_over(controller.ledger):
+        assert sum(role.advance() for role in (*evaluators, controller, refresher))
+    assert world.outcome() == alone.outcome()
+    assert controller.ledger.n_rows(drift_parts) == 0
+
+
+def test_an_evaluator_that_dies_among_the_parts_changes_nothing(new_world: Callable[..., World]) -> None:
+    undisturbed = new_world(flags={"drift_parts": 2})
+    undisturbed.advance_to_the_end()
+    for fatal in range(undisturbed.points.n):
+        world = new_world(points=Points(fatal), flags={"drift_parts": 2})
+        world.advance_to_the_end()
+        assert world.outcome() == undisturbed.outcome(), fatal
+
+
+def test_evaluators_that_disagree_on_the_parts_are_refused_and_leave_nothing(new_world: Callable[..., World]) -> None:
+    world = new_world()
+    thirds, halves = world.roles(drift_parts=3)[0], world.roles(drift_parts=2)[0]
+    while not world.reader().n_rows(drift_parts):
+        assert thirds.advance()
+    with pytest.raises(ConfigError, match=r"--drift-parts: the window was measured in 2 and in 3 parts, not in 2"):
+        while halves.advance():
+            pass
+    assert world.reader().n_rows(drift_parts) == 0
+    while halves.advance():
+        pass
+    assert len(world.reader().reports()) == N_PANES
 
 
 def test_two_controllers_decide_a_pane_once(new_world: Callable[..., World]) -> None:

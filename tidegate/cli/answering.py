@@ -1,7 +1,8 @@
-"""The three roles that answer closed panes. Each looks into the ledger, does what is next, and writes it down once.
+"""The roles that answer reported panes. Each looks into the ledger, does what is next, and writes it down once.
 
-evaluator: close the next complete pane → report · controller: report → decision · refresher: decision → result ·
-controller: result → record. Panes are answered one after the other: a decision rests on the record before it.
+controller: report → decision · refresher: decision → result · controller: result → record. (Reports are the
+evaluator's, `tidegate.cli.evaluating`.) Panes are answered one after the other: a decision rests on the record before
+it.
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ from dataclasses import dataclass
 
 import msgspec
 
-from stream.closing import PaneCloser, expire_panes
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from tidegate.cli.deciding import Deciding
-from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneDecision, PaneRecord, PaneReport, decode_record
 from tidegate.cli.refreshing import Refreshing
 from tidegate.contracts import OrderPlaced, RefreshResult, encode
@@ -34,51 +33,6 @@ def is_over(ledger: Ledger) -> bool:
     """Whether the run has ended and its last pane is answered; a run that is followed never is."""
     state = ledger.state()
     return state.has_ended and ledger.last_pane(RECORDS) == state.closed_pane
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluator:
-    """Closes panes and reports them.
-
-    Attributes
-    ----------
-    retained_panes : int | None    closed panes that are kept besides those that something rests on; None: all
-    """
-
-    ledger: Ledger
-    closer: PaneCloser
-    measuring: Measuring
-    announce: Announce
-    retained_panes: int | None = None
-
-    def advance(self) -> bool:
-        """Report the next closed pane, closing it first if need be; False where there is none."""
-        state, last = self.ledger.state(), self.ledger.last_pane(REPORTS)
-        if state.closed_pane is None or last == state.closed_pane:
-            return self.closer.close_next() is not None
-        assert state.first_pane is not None
-        pane = state.first_pane if last is None else last + 1
-        report = self.measuring.report(pane, state.first_pane)
-        is_last = state.has_ended and pane == state.closed_pane
-        body = encode(PaneReport(pane=pane, first_pane=state.first_pane, is_last=is_last, report=report))
-        if self.ledger.put(REPORTS, pane, body):
-            self.announce("drift", body)
-            self._expire(pane, state.first_pane)
-        return True
-
-    def _expire(self, pane: int, first_pane: int) -> None:
-        if self.retained_panes is None:
-            return
-        kept = set(range(first_pane, first_pane + self.measuring.window_panes))  # what a hit's information rests on
-        last = self.ledger.last_pane(RECORDS)
-        body = None if last is None else self.ledger.get(RECORDS, last)
-        tuned = decode_record(body).fine_tune if body is not None else None
-        if last is not None and tuned is not None:
-            tuned_pane = tuned.tuned_window_end_ms // self.measuring.pane_ms - 1
-            kept |= set(range(tuned_pane - self.measuring.window_panes + 1, tuned_pane + 1))
-        before = pane - self.retained_panes + 1
-        before = before if last is None else min(before, last)  # nobody has answered the rest yet
-        expire_panes(self.ledger.database, self.ledger.run_id, before, frozenset(kept))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from stream.closing import PaneCloser
-from tidegate.cli.answering import Evaluator
+from stream.drift_board import DriftBoard
+from tidegate.cli.evaluating import Evaluator
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.roles import Role, advance_until_over, open_role, show_log
 from tidegate.cli.stopping import stop_signal
@@ -23,7 +24,8 @@ from tidegate.group_config import GroupSettings
 def evaluator_command(config: Path | None, **flags: Any) -> None:
     """Close panes once all workers have counted them, and report their drift, one report a window.
 
-    Any number may run; each pane is closed and reported once. Ends when a run that has an end is reported.
+    Any number may run; each pane is closed and reported once. With --drift-parts they measure a window together. Ends
+    when a run that has an end is reported.
     """
     settings = load_settings(given_flags(flags), config, GroupSettings)
     show_log()
@@ -40,4 +42,13 @@ def evaluator_of(role: Role) -> Evaluator:
     # The window, its reference, and one of each to spare for whoever lags behind.
     least = 4 * role.sequences.window_panes
     retained = None if retention_ms is None else max(least, -(-retention_ms // role.sequences.pane_ms))
-    return Evaluator(role.ledger, closer, role.measuring, role.topics.announce, retained)
+    return Evaluator(
+        role.ledger,
+        closer,
+        role.measuring,
+        DriftBoard(role.database, role.run_id, role.owner),
+        role.clock,
+        role.topics.announce,
+        role.settings.drift_parts,
+        retained,
+    )

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from stream.drift.window import DriftOptions, measure_drift, to_report
+from stream.drift.options import DriftOptions
+from stream.drift.parts import DriftPart, MatchedPairs
+from stream.drift.report import to_report
+from stream.drift.window import judge_window
 from stream.run_reader import RunReader
 from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, SCORED
 from tidegate.contracts import DriftReport
 from tidegate.counts import BucketedCounts
 from tidegate.hashing import cluster_seeds
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedWindow:
+    """A window that is being compared: the pane that ends it, its transitions, and its pairs beside their reference."""
+
+    pane: int
+    transitions: int
+    matched: MatchedPairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +56,13 @@ class Measuring:
 
     def report(self, pane: int, first_pane: int) -> DriftReport | None:
         """Compare the window with the adjacent one before it; None where that reaches before the run."""
-        if not self.is_full(pane - self.window_panes, first_pane):
-            return None
-        return self.compare(pane, pane - self.window_panes)
+        reference_pane = self.reference_of(pane, first_pane)
+        return None if reference_pane is None else self.compare(pane, reference_pane)
+
+    def reference_of(self, pane: int, first_pane: int) -> int | None:
+        """Find the pane that ends the adjacent window before; None where that reaches before the run."""
+        reference_pane = pane - self.window_panes
+        return reference_pane if self.is_full(reference_pane, first_pane) else None
 
     def since(self, pane: int, tuned_window_end_ms: int | None) -> DriftReport | None:
         """Compare with the window that the weights were tuned on, once the two no longer overlap."""
@@ -56,17 +73,27 @@ class Measuring:
 
     def compare(self, pane: int, reference_pane: int) -> DriftReport:
         """Compare the windows that end with `pane` and with `reference_pane`."""
-        window = self.window(pane)
-        stats = self.reader.stats_of_pane(pane)
+        opened = self.open(pane, reference_pane)
+        return self.judge(opened, [opened.matched.measure(0, 1)])
+
+    def open(self, pane: int, reference_pane: int) -> OpenedWindow:
+        """Read the windows that end with `pane` and with `reference_pane`, to be measured in parts."""
+        window, reference = self.window(pane), self.window(reference_pane)
+        seeds = cluster_seeds(self.reader.cluster_names())
+        return OpenedWindow(pane, window.total, MatchedPairs(window, reference, seeds, self.drift))
+
+    def judge(self, opened: OpenedWindow, parts: Sequence[DriftPart]) -> DriftReport:
+        """Write the report of a window, all parts of which were measured."""
+        stats = self.reader.stats_of_pane(opened.pane)
         scored = int(stats[SCORED])
         return to_report(
-            measure_drift(window, self.window(reference_pane), cluster_seeds(self.reader.cluster_names()), self.drift),
+            judge_window(opened.matched, parts, self.drift),
             run_id=self.reader.run_id,
-            window_start_ms=(pane - self.window_panes + 1) * self.pane_ms,
-            window_end_ms=self.window_end_ms(pane),
+            window_start_ms=(opened.pane - self.window_panes + 1) * self.pane_ms,
+            window_end_ms=self.window_end_ms(opened.pane),
             pane_ms=self.pane_ms,
             min_support=self.drift.min_support,
-            transitions=window.total,
+            transitions=opened.transitions,
             hit_rate_next=int(stats[HITS_NEXT]) / scored if scored else None,
             hit_rate_sequence=int(stats[HITS_SEQUENCE]) / scored if scored else None,
             coverage=int(stats[ANSWERED]) / scored if scored else None,

@@ -6,7 +6,9 @@ import numba
 import numpy as np
 import pytest
 
-from stream.drift.window import MAX_FLAGGED_LISTED, DriftOptions, WindowDrift, measure_drift, to_report
+from stream.drift.options import DriftOptions
+from stream.drift.report import MAX_FLAGGED_LISTED, to_report
+from stream.drift.window import WindowDrift, measure_drift
 from tests.stream.drift.worlds import N_CLUSTERS, NAMES, SEEDS, counted, zipf_side
 from tidegate.contracts import DriftReport
 from tidegate.counts import BucketedCounts, pack_transitions, unpack_pairs
