@@ -2,7 +2,8 @@
 
 Every field can be given as ``--flag``, as ``TIDEGATE_FIELD`` in the environment, as ``TIDEGATE_FIELD_FILE`` (the
 value is what the file holds: for secrets) or as a key of the file that ``--config`` names. A librdkafka property
-such as ``sasl.password`` is ``TIDEGATE_KAFKA__SASL_PASSWORD`` in the environment, also with ``_FILE``.
+such as ``sasl.password`` is ``TIDEGATE_KAFKA__SASL_PASSWORD`` in the environment, also with ``_FILE``; one of the
+schema registry's client is ``TIDEGATE_REGISTRY__…``.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import msgspec
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from tidegate.durations import parse_duration
@@ -33,13 +34,15 @@ _NOT_IDENTITY = {
     "follow",
     "from_earliest",
     "kafka",
+    "schema_registry",
+    "registry",
     "checkpoint_records",
     "keep_versions",
 }
 
 
 # Not part of it at their default, so that runs from before there were such settings are still known.
-_IDENTITY_IF_SET = {"event_id_column", "duplicates"}
+_IDENTITY_IF_SET = {"event_id_column", "duplicates", "message_format"}
 
 
 class RunSettings(BaseSettings):
@@ -89,6 +92,15 @@ class RunSettings(BaseSettings):
     port: int = Field(9464, ge=0, le=65535, description="port to serve on; 0 takes a free one")
     checkpoint_records: int = Field(1_000_000, ge=1, description="records between commits")
     kafka: dict[str, SecretStr] = Field(default_factory=dict, description="librdkafka properties, passed through")
+    message_format: Literal["json", "avro", "protobuf"] = Field(
+        "json", description="what a topic's messages are; the latter two are read with a schema registry"
+    )
+    schema_registry: SecretStr | None = Field(
+        None, description="URL of the schema registry, several ones parted by commas"
+    )
+    registry: dict[str, SecretStr] = Field(
+        default_factory=dict, description="properties of the registry's client, e.g. basic.auth.user.info"
+    )
 
     @field_validator("pane", "window", "gap", "lateness", "max_ahead", "duplicates")
     @classmethod
@@ -96,6 +108,31 @@ class RunSettings(BaseSettings):
         if (info.field_name, text) != ("gap", "none"):
             parse_duration(text, name=_flag(info.field_name or ""))
         return text
+
+    @model_validator(mode="after")
+    def _has_its_registry(self) -> Self:
+        """Refuse a format whose schemas nobody has, and a registry that nobody asks."""
+        is_framed = self.message_format != "json"
+        if is_framed and not self.source.startswith("kafka://"):
+            raise ConfigError(
+                f"{self.message_format} is a format of messages, and {self.source} is no topic",
+                "Give kafka://HOST:PORT/TOPIC, or leave the format out: a file is known by its suffix",
+                place="--message-format",
+            )
+        if is_framed and self.schema_registry is None:
+            raise ConfigError(
+                f"the schemas of {self.message_format} messages are in a registry, and none is named",
+                "Give its URL with --schema-registry",
+                place="--message-format",
+            )
+        for name, given in (("schema_registry", self.schema_registry), ("registry", self.registry)):
+            if given and not is_framed:
+                raise ConfigError(
+                    "JSON messages have no schema in a registry",
+                    "Leave it out, or name the format with --message-format avro or protobuf",
+                    place=_flag(name),
+                )
+        return self
 
     @classmethod
     def _apart(cls) -> set[str]:
@@ -189,7 +226,7 @@ def _overlay(*layers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_properties(environment: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, Any]:
-    """Read ``TIDEGATE_KAFKA__…`` variables that hold the value themselves."""
+    """Read ``TIDEGATE_KAFKA__…`` and ``TIDEGATE_REGISTRY__…`` variables that hold the value themselves."""
     values: dict[str, Any] = {}
     for variable, value in environment.items():
         field, _, inner = variable.removeprefix(_PREFIX).lower().partition("__")

@@ -11,7 +11,8 @@
     │   ├── EmptySourceError          no record at all
     │   ├── TruncatedSourceError      the input ends in the middle (the part before it is kept)
     │   ├── BadRecordsError           too many records cannot be counted
-    │   └── BrokerError               Kafka answered with an error, or not at all
+    │   ├── BrokerError               Kafka answered with an error, or not at all
+    │   └── RegistryError             the schema registry answered with an error, or not at all
     ├── CatalogueError                cluster names or item maps that contradict each other
     ├── StoreError                    the run's store cannot be opened, or a commit was refused
     │   ├── StoreUnavailableError     for now: it is down, locked or full
@@ -85,6 +86,10 @@ class BadRecordsError(SourceError):
 
 class BrokerError(SourceError):
     """Kafka answered with an error, or did not answer."""
+
+
+class RegistryError(SourceError):
+    """The schema registry answered with an error, or did not answer."""
 
 
 class CatalogueError(TidegateError):

@@ -1,4 +1,4 @@
-"""A Kafka topic of JSON messages.
+"""A Kafka topic of messages.
 
 Partitions are assigned by hand from the offsets that the store holds ("Storing Offsets Outside Kafka", Kafka
 consumer Javadoc): the consumer group is not asked where to go on, and cannot take a partition away.
@@ -14,6 +14,7 @@ from confluent_kafka import TopicPartition
 
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.messages import MessageDecoder
+from stream.decoding.messages.formats import MessageFormat
 from stream.events import EventBatch
 from stream.sources.collection import collection_paused
 from stream.sources.files import end_batch
@@ -47,11 +48,12 @@ class KafkaSource:
     properties : mapping          librdkafka's, over Tidegate's defaults
     idle_after_seconds : float    how long a followed partition rests at its end until it counts as idle
     batch_records : int           messages of one fetch, over all partitions
+    format_ : MessageFormat       default: JSON
 
     Raises
     ------
     ConfigError
-        If a property is not accepted.
+        If a property is not accepted, or the libraries for the format are not installed.
     BrokerError
         If no broker answers within ten seconds, or there is no such topic.
     """
@@ -68,6 +70,7 @@ class KafkaSource:
         properties: Mapping[str, Any] | None = None,
         idle_after_seconds: float = 30.0,
         batch_records: int = _BATCH_RECORDS,
+        format_: MessageFormat | None = None,
     ) -> None:
         self._identity = f"kafka://{brokers}/{topic}"
         self._from_earliest = from_earliest
@@ -76,7 +79,7 @@ class KafkaSource:
         self._follow = follow
         self._idle_after_seconds = idle_after_seconds
         self._batch_records = batch_records
-        self._decoder = MessageDecoder(options, clock)
+        self._decoder = MessageDecoder(options, clock, format_=format_)
         self._progress: dict[int, PartitionProgress] = {}
         self._is_closed = False
         self._consumer = open_consumer(brokers, properties)
@@ -117,6 +120,8 @@ class KafkaSource:
         ------
         BrokerError
             If a stored offset is not in the log, a broker answers with an error, or a finite read stalls.
+        RegistryError
+            If the messages' schemas are in a registry that does not answer.
         EmptySourceError
             If a topic that is not followed never held a record.
         """

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stream.decoding.columns import DecodeOptions
+from stream.decoding.messages.formats import MessageFormat
 from stream.events import Source
 from stream.sources.csv import CsvSource
 from stream.sources.jsonl import JsonlSource
@@ -33,6 +34,7 @@ def open_source(
     follow: bool = False,
     from_earliest: bool = False,
     kafka_properties: Mapping[str, str | int | float | bool] | None = None,
+    message_format: MessageFormat | None = None,
 ) -> Source:
     """Open a file by its suffix, or a topic by ``kafka://host:port[,host:port]/topic``.
 
@@ -48,11 +50,14 @@ def open_source(
         operator's decision to give up what lies between (Kafka only).
     kafka_properties : mapping, optional
         Properties of librdkafka, which override Tidegate's defaults.
+    message_format : MessageFormat, optional
+        What a topic's messages are (Kafka only); default: JSON.
 
     Raises
     ------
     RequestError
-        If the suffix or the URL is not understood, there is no such file, or a file is to be followed.
+        If the suffix or the URL is not understood, there is no such file, a file is to be followed, or the libraries
+        for a topic's format are not installed.
     SourceError
         If it cannot be read, is empty, or lacks a column.
     """
@@ -61,7 +66,14 @@ def open_source(
 
         brokers, topic = parse_kafka_url(str(url_or_path))
         return KafkaSource(
-            brokers, topic, options, clock, follow=follow, from_earliest=from_earliest, properties=kafka_properties
+            brokers,
+            topic,
+            options,
+            clock,
+            follow=follow,
+            from_earliest=from_earliest,
+            properties=kafka_properties,
+            format_=message_format,
         )
     path = Path(url_or_path)
     for suffix, source in _BY_SUFFIX.items():

@@ -99,6 +99,7 @@ def assert_same(values: list[bytes]) -> None:
 @example([b'{"user_id": 9007199254740993}', b'{"user_id": 0.1}'])
 @example([b'{"user_id": -0}', b'{"user_id": -0.0}', b'{"user_id": 1e5}', b'{"user_id": 01}', b'{"user_id": 1.}'])
 @example([b'{"user_id": 123456789012345678901234567890}', b'{"user_id": 1e400}', b'{"user_id": 5e-324}'])
+@example([b"{}", b'{"user_id": 0.0}', b'{"user_id": false}'])
 @example([b"", b" ", b"{}", b"[]", b"null", b'{"user_id"', b'{"user_id":', b'{"user_id": "', b'{"user_id": t', b"{,}"])
 @example([b'{"user_id": "\xff"}', b'{"other": "\xff"}', b'{"user_id": "\xed\xa0\x80"}', b'{"user_id": "\\ud800"}'])
 @example(

@@ -174,17 +174,65 @@ CHANGED = {
     "time_unit": "ms", "items": "i.csv", "catalogue": "c.csv", "dedup": "adjacent", "allow_return": True,
     "engine": "frequency", "model": "m", "policy": "never", "price": 2.0, "horizon_windows": 3.0, "confidence_z": 2.0,
     "cooldown_panes": 3, "backoff": "engine", "min_support": 5, "permutations": 50, "fdr": 0.2, "top_n": 4, "seed": 9,
-    "event_id_column": "id", "duplicates": "2h",
+    "event_id_column": "id", "duplicates": "2h", "message_format": "avro",
 }  # fmt: skip
+NEEDED = {"message_format": {"source": "kafka://there/watches", "schema_registry": "http://there"}}
 
 
 @pytest.mark.parametrize("field", sorted(CHANGED))
 def test_a_run_is_known_by_every_flag_that_changes_its_result(field: str) -> None:
-    plain = {"source": "log.csv"}
+    plain = {"source": "log.csv"} | NEEDED.get(field, {})
+    if field in NEEDED:
+        assert (
+            load_settings(plain | {field: "protobuf"}).identity() != load_settings(plain | {field: "avro"}).identity()
+        )
+        return
     assert load_settings(plain).identity() != load_settings(plain | {field: CHANGED[field]}).identity()
 
 
 def test_every_setting_is_either_part_of_the_identity_or_knowingly_not() -> None:
     apart = {"source", "home", "serve", "host", "port", "follow", "from_earliest", "kafka"}
-    apart |= {"checkpoint_records", "keep_versions"}
+    apart |= {"checkpoint_records", "keep_versions", "schema_registry", "registry"}
     assert set(RunSettings.model_fields) == set(CHANGED) | apart
+
+
+FRAMED = {"source": "kafka://there/watches", "message_format": "avro", "schema_registry": "http://ann:hush@there:8081"}
+
+
+def test_the_registry_and_its_secrets_are_no_part_of_what_a_run_is_known_by(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "user").write_text("ann:hush\n")
+    plain = load_settings(FRAMED)
+    monkeypatch.setenv("TIDEGATE_REGISTRY__BASIC_AUTH_USER_INFO_FILE", str(tmp_path / "user"))
+    monkeypatch.setenv("TIDEGATE_SCHEMA_REGISTRY", "http://elsewhere")
+    elsewhere = load_settings({"source": FRAMED["source"], "message_format": "avro", "registry": {"timeout": "5"}})
+    assert {name: value.get_secret_value() for name, value in elsewhere.registry.items()} == {
+        "basic.auth.user.info": "ann:hush",
+        "timeout": "5",
+    }
+    assert plain.identity() == elsewhere.identity()
+    for settings in (plain, elsewhere):
+        assert "hush" not in settings.identity() + repr(settings) + settings.model_dump_json()
+
+
+def test_json_is_no_part_of_what_a_run_is_known_by() -> None:
+    """Runs from before there were formats are still known."""
+    assert "message_format" not in load_settings({"source": "log.csv"}).identity()
+
+
+@pytest.mark.parametrize(
+    ("changed", "place", "mend"),
+    [
+        ({"schema_registry": None}, "--message-format", "--schema-registry"),
+        ({"source": "log.csv"}, "--message-format", "known by its suffix"),
+        ({"message_format": "json"}, "--schema-registry", "--message-format avro or protobuf"),
+        ({"message_format": "json", "schema_registry": None, "registry": {"timeout": "5"}}, "--registry", "avro"),
+    ],
+)
+def test_a_format_and_a_registry_belong_together(changed: dict[str, Any], place: str, mend: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(FRAMED | changed)
+    assert refused.value.place == place
+    assert mend in refused.value.mend
+    assert "hush" not in str(refused.value)

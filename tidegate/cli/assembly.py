@@ -27,6 +27,7 @@ from tidegate.cli.stream_settings import (
     decode_options,
     drift_options,
     kafka_properties,
+    message_format,
     sequence_options,
     shard_options,
 )
@@ -113,6 +114,7 @@ def _open_source(settings: RunSettings, catalogue: tuple[str, ...], clock: Clock
         follow=settings.follow,
         from_earliest=settings.from_earliest,
         kafka_properties=kafka_properties(settings),
+        message_format=message_format(settings),
     )
 
 

@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 from tidegate.config import RunSettings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_TABLES = ("kafka", "registry")
 
 
 def settings_options(*left_out: str, kind: type[RunSettings] = RunSettings) -> Callable[[_F], _F]:
@@ -38,7 +39,7 @@ def _option(name: str, field: FieldInfo) -> Callable[[_F], _F]:
     help_text = _help(field)
     if kind is bool:
         return click.option(flag, name, is_flag=True, default=None, help=help_text)
-    if name == "kafka":
+    if name in _TABLES:
         return click.option(flag, name, multiple=True, metavar="KEY=VALUE", help=f"{help_text}; may be repeated")
     return click.option(flag, name, type=_parameter_type(kind), default=None, help=help_text)
 
@@ -66,7 +67,7 @@ def _help(field: FieldInfo) -> str:
 
 
 def given_flags(values: dict[str, Any]) -> dict[str, Any]:
-    """Keep the flags that were given, with ``--kafka KEY=VALUE`` as a mapping.
+    """Keep the flags that were given, with ``--kafka KEY=VALUE`` and ``--registry KEY=VALUE`` as mappings.
 
     Examples
     --------
@@ -74,13 +75,14 @@ def given_flags(values: dict[str, Any]) -> dict[str, Any]:
     {'pane': '1d', 'kafka': {'sasl.mechanism': 'PLAIN'}}
     """
     kept = {name: value for name, value in values.items() if value is not None and value != ()}
-    if "kafka" in kept:
-        kept["kafka"] = dict(_key_and_value(entry) for entry in kept["kafka"])
+    for name in _TABLES:
+        if name in kept:
+            kept[name] = dict(_key_and_value(name, entry) for entry in kept[name])
     return kept
 
 
-def _key_and_value(entry: str) -> tuple[str, str]:
+def _key_and_value(table: str, entry: str) -> tuple[str, str]:
     key, equals, value = entry.partition("=")
     if not equals or not key:
-        raise click.BadParameter(f"{entry!r} is not KEY=VALUE", param_hint="--kafka")
+        raise click.BadParameter(f"{entry!r} is not KEY=VALUE", param_hint=f"--{table}")
     return key, value

@@ -6,7 +6,8 @@ from stream.decoding.catalogue_file import load_catalogue
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.engagement import PositiveRule
 from stream.decoding.item_map import load_item_clusters
-from stream.drift.window import DriftOptions
+from stream.decoding.messages.formats import MessageFormat, RegistryOptions
+from stream.drift.options import DriftOptions
 from stream.sequences import Dedup, SequenceOptions
 from stream.shard import ShardOptions
 from tidegate.config import RunSettings
@@ -61,6 +62,15 @@ def decode_options(settings: RunSettings, catalogue: tuple[str, ...]) -> DecodeO
 def kafka_properties(settings: RunSettings) -> dict[str, str]:
     """Properties of librdkafka, secrets opened."""
     return {key: secret.get_secret_value() for key, secret in settings.kafka.items()}
+
+
+def message_format(settings: RunSettings) -> MessageFormat:
+    """What a topic's messages are, secrets of the registry opened."""
+    if settings.schema_registry is None:
+        return MessageFormat()
+    properties = {key: secret.get_secret_value() for key, secret in settings.registry.items()}
+    registry = RegistryOptions(settings.schema_registry.get_secret_value(), properties)
+    return MessageFormat(settings.message_format, registry)
 
 
 def drift_options(settings: RunSettings) -> DriftOptions:

@@ -26,7 +26,13 @@ from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.roles import Role, open_role, show_log
 from tidegate.cli.scoring import Scoring
 from tidegate.cli.stopping import stop_signal
-from tidegate.cli.stream_settings import catalogue_of, decode_options, kafka_properties, shard_options
+from tidegate.cli.stream_settings import (
+    catalogue_of,
+    decode_options,
+    kafka_properties,
+    message_format,
+    shard_options,
+)
 from tidegate.cli.verdicts import StoreVerdicts
 from tidegate.clock import SystemClock
 from tidegate.config import load_settings
@@ -142,7 +148,9 @@ def _worker(role: Role, group: KafkaGroup) -> GroupWorker:
     return GroupWorker(
         group,
         open_shard,
-        MessageDecoder(decode_options(settings, catalogue), role.clock, explains_all=True),
+        MessageDecoder(
+            decode_options(settings, catalogue), role.clock, explains_all=True, format_=message_format(settings)
+        ),
         PatientGate(verdicts, role.clock, seconds_of("gate")),
         _dead_letters(role),
         BadShare(settings.max_bad_share),

@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from stream.decoding.columns import DecodeOptions, candidate_columns
 from stream.decoding.decoder import MAX_ISSUES, Decoder, RawRecords
-from stream.decoding.messages.json_rows import JsonRows
+from stream.decoding.messages.formats import MessageFormat, open_parser
 from stream.events import EventBatch, Outcome, RecordIssue
 from tidegate.clock import Clock
-
-_MEND = 'Send one object a message: {"user_id": 7, "category": "news", "timestamp": 0}'
 
 
 class MessageDecoder:
@@ -24,12 +22,25 @@ class MessageDecoder:
     options : DecodeOptions
     clock : Clock
     explains_all : bool     every record that is set aside gets an issue, but for NEGATIVE ones; else the first few
+    format_ : MessageFormat    default: JSON
+
+    Raises
+    ------
+    ConfigError
+        As `stream.decoding.messages.formats.open_parser` does.
     """
 
-    def __init__(self, options: DecodeOptions, clock: Clock, *, explains_all: bool = False) -> None:
+    def __init__(
+        self,
+        options: DecodeOptions,
+        clock: Clock,
+        *,
+        explains_all: bool = False,
+        format_: MessageFormat | None = None,
+    ) -> None:
         columns, candidates = candidate_columns(options)
         self._decoder = Decoder(options, columns, clock, explains_all=explains_all)
-        self._parser = JsonRows(candidates)
+        self._parser = open_parser(format_ or MessageFormat(), candidates, columns.time, options.time_unit, clock)
         self._max_issues = None if explains_all else MAX_ISSUES
 
     @property
@@ -54,6 +65,11 @@ class MessageDecoder:
         values : bytes of each message, b"" where it has none
         offsets : int64[n]      where they lie
         next_offset : int       where to go on after them
+
+        Raises
+        ------
+        RegistryError
+            If the messages' schemas are in a registry that does not answer.
         """
         rows = self._parser.decode(values)
         positions = rows.positions
@@ -65,7 +81,13 @@ class MessageDecoder:
             return f"{topic}[{partition}]@{offsets[position]}"
 
         unreadable = tuple(
-            RecordIssue(Outcome.MALFORMED, place_at(at), f"the message is no readable object ({fault})", _MEND, at)
+            RecordIssue(
+                Outcome.MALFORMED,
+                place_at(at),
+                f"the message is no readable {self._parser.noun} ({fault})",
+                self._parser.mend,
+                at,
+            )
             for at, fault in rows.bad[: self._max_issues]
         )
         n_bad = len(rows.bad)

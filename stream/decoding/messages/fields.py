@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ from numpy.typing import NDArray
 
 from tidegate.jit import kernel
 
-ABSENT, NULL, TEXT, INTEGER, FLOAT, DECIMAL, FALSE, TRUE = range(8)
-"""Kinds. A DECIMAL is the text of a float that is yet to be read."""
+ABSENT, NULL, TEXT, INTEGER, FLOAT, DECIMAL, FALSE, TRUE, INSTANT = range(9)
+"""Kinds. A DECIMAL is the text of a float that is yet to be read, an INSTANT microseconds since the Unix epoch."""
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _EXACT = 1 << 53  # integers up to here are exact as floats
+_INSTANTS = pa.timestamp("us", "UTC")  # what pyarrow makes of Python's
 _NOTHING = 1 << ABSENT | 1 << NULL
 _NUMERIC = 1 << INTEGER | 1 << FLOAT | 1 << DECIMAL
 _FRACTIONAL = 1 << FLOAT | 1 << DECIMAL
@@ -29,7 +33,7 @@ class Fields:
     ----------
     data : uint8[*]            what the texts are parts of
     kinds : uint8[m, n]
-    numbers : int64[m, n]      an integer's value, a float's bits, where a text begins; else nothing
+    numbers : int64[m, n]      an integer's or instant's value, a float's bits, where a text begins; else nothing
     lengths : int32[m, n]      bytes of a text
     """
 
@@ -49,7 +53,7 @@ class Fields:
         """The numbers' memory as floats: float64[m, n]."""
         return self.numbers.view(np.float64)
 
-    def column(self, member: int) -> Any:
+    def column(self, member: int) -> Any:  # noqa: PLR0911 - one for each type
         """One member as a column, of the type that `pyarrow.array` gives to the same Python values.
 
         Returns
@@ -67,6 +71,8 @@ class Fields:
             return self._texts(member, validity)
         if values == 1 << INTEGER:
             return pa.Array.from_buffers(pa.int64(), len(kinds), [validity, pa.py_buffer(numbers)])
+        if values == 1 << INSTANT:
+            return pa.Array.from_buffers(_INSTANTS, len(kinds), [validity, pa.py_buffer(numbers)])
         if values & ~_BOOLEAN == 0:
             return pa.Array.from_buffers(pa.bool_(), len(kinds), [validity, _bitmap(kinds == TRUE)])
         if values & ~_NUMERIC == 0 and values & _FRACTIONAL:
@@ -81,6 +87,8 @@ class Fields:
         out = np.full(len(kinds), None, dtype=object)
         for kind, numbers in ((INTEGER, self.numbers), (FLOAT, self.floats)):
             out[kinds == kind] = numbers[member, kinds == kind].tolist()
+        at = np.flatnonzero(kinds == INSTANT)
+        out[at] = [EPOCH + timedelta(microseconds=int(self.numbers[member, i])) for i in at.tolist()]
         at = np.flatnonzero(kinds == DECIMAL)
         out[at] = [float(self._bytes(member, i)) for i in at.tolist()]
         at = np.flatnonzero(kinds == TEXT)

@@ -37,6 +37,9 @@ class JsonRows:
     (['7', 'x'], [0, 1])
     """
 
+    noun = "object"
+    mend = 'Send one object a message: {"user_id": 7, "category": "news", "timestamp": 0}'
+
     def __init__(self, candidates: Mapping[str, tuple[str, ...]]) -> None:
         members = list(dict.fromkeys(name for names in candidates.values() for name in names))
         self._columns = {column: [members.index(name) for name in names] for column, names in candidates.items()}

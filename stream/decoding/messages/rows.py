@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
 from functools import reduce
+from math import isnan
 from typing import Any, Protocol
 
 import numpy as np
@@ -34,6 +37,16 @@ class MessageRows:
 
 class MessageParser(Protocol):
     """Makes rows of messages of one format."""
+
+    @property
+    def noun(self) -> str:
+        """What a message should be."""
+        ...
+
+    @property
+    def mend(self) -> str:
+        """What a producer is to do about messages that cannot be read."""
+        ...
 
     def decode(self, values: Sequence[bytes]) -> MessageRows:
         """Decode messages; one that is not readable spoils no other."""
@@ -99,15 +112,32 @@ def _array(values: list[Any]) -> Any:
     try:
         array = pa.array(values)
     except (pa.ArrowException, OverflowError):  # types differ from row to row, or an integer is past 64 bits
-        return pa.array([_text(value) for value in values], pa.string())
+        return _texts(values)
+    if _is_forced(array.type, values):
+        return _texts(values)
     return array.cast(pa.string()) if pa.types.is_null(array.type) else array
+
+
+def _is_forced(kind: Any, values: list[Any]) -> bool:
+    """Whether pyarrow has made floats of truth values, instants of integers, or decimals of other numbers."""
+    if pa.types.is_floating(kind):
+        return any(isinstance(value, bool) for value in values)
+    if pa.types.is_timestamp(kind):
+        return not all(isinstance(value, datetime | None) for value in values)
+    return pa.types.is_decimal(kind) and not all(isinstance(value, Decimal | None) for value in values)
+
+
+def _texts(values: list[Any]) -> Any:
+    return pa.array([_text(value) for value in values], pa.string())
 
 
 def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return float_text(value)
+        return None if isnan(value) else float_text(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
     return None if value is None else str(value)
 
 

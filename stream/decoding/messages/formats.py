@@ -1,0 +1,78 @@
+"""What a topic's messages are: JSON, or Avro or Protobuf through a schema registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from stream.decoding.messages.json_rows import JsonRows
+from stream.decoding.messages.rows import MessageParser
+from tidegate.clock import Clock
+from tidegate.errors import ConfigError
+
+_MEND_EXTRA = "Install it with: pip install 'tidegate[registry]'"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryOptions:
+    """Where schemas are.
+
+    Attributes
+    ----------
+    url : str               ``http://host:port``, several ones parted by commas; may hold a user and a password
+    properties : mapping    more of the client's, as texts: ``basic.auth.user.info``, ``ssl.ca.location``, ``timeout``
+    """
+
+    url: str = field(repr=False)
+    properties: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MessageFormat:
+    """What a topic's messages are.
+
+    Attributes
+    ----------
+    name : {'json', 'avro', 'protobuf'}
+    registry : RegistryOptions, optional    needed by the latter two
+    """
+
+    name: Literal["json", "avro", "protobuf"] = "json"
+    registry: RegistryOptions | None = None
+
+
+def open_parser(
+    format_: MessageFormat, candidates: Mapping[str, tuple[str, ...]], time: str, time_unit: str, clock: Clock
+) -> MessageParser:
+    """Make a parser of messages.
+
+    Parameters
+    ----------
+    candidates : mapping     column -> names of the members to look for, in this order
+    time : str               the column that holds event times
+    time_unit : str          what its numbers are in
+    clock : Clock            for waiting until the registry answers
+
+    Raises
+    ------
+    ConfigError
+        If the format needs a registry and none is given, a property of its client is wrong, or the libraries are
+        not installed.
+    """
+    if format_.name == "json":
+        return JsonRows(candidates)
+    if format_.registry is None:
+        raise ConfigError(
+            f"{format_.name} messages need a schema registry", "Name one with --schema-registry", place=format_.name
+        )
+    try:
+        from stream.decoding.messages.avro_schema import AvroSchemas  # loads what JSON does not need
+        from stream.decoding.messages.framed_rows import FramedRows
+        from stream.decoding.messages.registry import SchemaRegistry
+    except ImportError as error:
+        raise ConfigError(
+            f"the libraries for {format_.name} are not installed ({error})", _MEND_EXTRA, place="--message-format"
+        ) from error
+    registry = SchemaRegistry(format_.registry, clock)
+    return FramedRows(candidates, time, time_unit, AvroSchemas(registry), clock)
