@@ -167,7 +167,8 @@ class Shard:
     def _duplicates(self, batch: EventBatch) -> NDArray[np.bool_]:
         if self._seen is None or batch.event_ids is None:
             return np.zeros(batch.times_ms.shape[0], np.bool_)
-        return self._seen.admit(batch.event_ids, batch.times_ms)
+        latest_ms = max(self.marks.latest_ms[batch.partition], self.marks.stream_ms)
+        return self._seen.admit(batch.event_ids, batch.times_ms, latest_ms)
 
     def _late_issue(self, batch: EventBatch, first: int) -> StoredIssue:
         """Describe the shard's first late record; one that ran ahead may have made all that follow it late."""
@@ -246,6 +247,7 @@ class Shard:
         if replaces:
             self.sequences.forget_closed(self.counted_ms)
         latest_ms = self.marks.latest_ms
+        forget_ids_before_ms = self.marks.stream_ms - (self._options.duplicates_ms or 0)
         return Checkpoint(
             progress=self._progress(),
             marks=self._public_marks(),
@@ -255,8 +257,8 @@ class Shard:
             segment=self.sequences.take_all() if replaces else self.sequences.take_dirty(),
             replaces_segments=replaces,
             waiting=self._fresh_waiting(),
-            event_ids=self._seen.take_new() if self._seen is not None else None,
-            forget_ids_before_ms=self._seen.forget_before_ms if self._seen is not None else BEGINNING_OF_TIME_MS,
+            event_ids=None if self._seen is None else self._seen.take_new(forget_ids_before_ms),
+            forget_ids_before_ms=forget_ids_before_ms,
             counts={pane: count_keys(parts) for pane, parts in self._counts.items()},
             stats={pane: self.sequences.stats.of_pane(pane) for pane in self._touched_panes()},
         )
@@ -317,7 +319,7 @@ class Shard:
         self._buffer.take_fresh()
         if self._seen is not None:
             for ids in store.event_ids():
-                self._seen.restore(ids.ids, ids.times_ms)
+                self._seen.restore(ids)
 
 
 def count_keys(parts: list[NDArray[np.int64]]) -> BucketedCounts:

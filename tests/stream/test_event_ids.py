@@ -1,4 +1,4 @@
-"""Event ids against a set that never forgets."""
+"""Event ids against a dictionary that never forgets, whatever the batches, restarts and forgetting between them."""
 
 from __future__ import annotations
 
@@ -8,63 +8,85 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.event_ids import SeenEvents
+from stream.checkpoint import EventIds
+from stream.event_ids import SeenEvents, find_duplicates
+from tidegate.jit import is_compiled
 
-SPAN_MS = 20
+SPAN_MS, NEVER_MS = 20, -(10**9)
 events = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 3)), max_size=60)
 cuts = st.lists(st.integers(0, 60), max_size=6)
 
+Event = tuple[int, int]
 
-def _admit(seen: SeenEvents, events: list[tuple[int, int]]) -> list[bool]:
+
+def _recount(events: list[Event], latest_ms: int = NEVER_MS) -> list[bool]:
+    """Duplicates as the rule says them, one after the other."""
+    known: dict[int, int] = {}
+    found = []
+    for event_id, time_ms in events:
+        latest_ms = max(latest_ms, time_ms)
+        found.append(event_id != 0 and known.get(event_id, NEVER_MS) >= latest_ms - SPAN_MS)
+        if event_id and not found[-1]:
+            known[event_id] = time_ms
+    return found
+
+
+def _admit(seen: SeenEvents, events: list[Event], latest_ms: int) -> list[bool]:
     ids = np.array([event_id for event_id, _ in events], np.uint64)
-    return seen.admit(ids, np.array([time_ms for _, time_ms in events], np.int64)).tolist()
+    return seen.admit(ids, np.array([time_ms for _, time_ms in events], np.int64), latest_ms).tolist()
+
+
+def _restored(stored: list[EventIds]) -> SeenEvents:
+    seen = SeenEvents(SPAN_MS)
+    for ids in stored:
+        seen.restore(ids)
+    assert seen.take_new(NEVER_MS).ids.size == 0
+    return seen
 
 
 @settings(deadline=None)  # the first call loads a kernel
-@given(events=events, cuts=cuts)
-def test_an_id_is_new_once_however_the_events_are_cut(events: list[tuple[int, int]], cuts: list[int]) -> None:
-    seen, known, expected = SeenEvents(10**6), set[int](), []
-    for event_id, _ in events:
-        expected.append(event_id != 0 and event_id in known)
-        known.add(event_id)
-    bounds = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
-    assert [flag for first, end in pairwise(bounds) for flag in _admit(seen, events[first:end])] == expected
-    assert len(seen) == len(known - {0})
-
-
-@settings(deadline=None)
-@given(steps=events, cuts=cuts, restarts=st.booleans())
-def test_ids_within_the_span_are_never_forgotten_and_those_twice_behind_are(
-    steps: list[tuple[int, int]], cuts: list[int], restarts: bool
+@given(steps=events, backs=st.lists(st.integers(0, 12), max_size=60), cuts=cuts, restarts=st.booleans())
+def test_duplicates_are_what_the_rule_says_whatever_the_batches_and_restarts(
+    steps: list[Event], backs: list[int], cuts: list[int], restarts: bool
 ) -> None:
-    now, events = 0, []
-    for event_id, step in steps:
-        now += step
-        events.append((event_id, now))
-    seen, stored = SeenEvents(SPAN_MS), []
-    last_ms: dict[int, int] = {}
-    bounds = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
+    now_ms, log = 0, []
+    for number, (event_id, step_ms) in enumerate(steps):
+        now_ms += step_ms
+        log.append((event_id, now_ms - (backs[number] if number < len(backs) else 0)))
+    seen, stored, found, latest_ms = SeenEvents(SPAN_MS), [], [], NEVER_MS
+    bounds = [0, *sorted(min(cut, len(log)) for cut in cuts), len(log)]
     for first, end in pairwise(bounds):
-        for (event_id, time_ms), is_duplicate in zip(events[first:end], _admit(seen, events[first:end]), strict=True):
-            if event_id and not is_duplicate:
-                assert event_id not in last_ms or time_ms - last_ms[event_id] > SPAN_MS
-                last_ms[event_id] = time_ms
-        stored.append(seen.take_new())
-        assert seen.take_new().ids.size == 0
-        if restarts:
-            forget_ms = seen.forget_before_ms
-            seen = SeenEvents(SPAN_MS)
-            stored = [ids for ids in stored if ids.times_ms.size and ids.times_ms.max() >= forget_ms]
-            for ids in stored:
-                seen.restore(ids.ids, ids.times_ms)
-            assert seen.take_new().ids.size == 0
+        found += _admit(seen, log[first:end], latest_ms)
+        latest_ms = max([latest_ms, *(time_ms for _, time_ms in log[first:end])])
+        forget_ms = latest_ms - SPAN_MS
+        stored.append(seen.take_new(forget_ms))
+        assert seen.take_new(forget_ms).ids.size == 0
+        # As the store does: a segment goes when all of it is older.
+        stored = [ids for ids in stored if ids.times_ms.size and ids.times_ms.max() >= forget_ms]
+        seen = _restored(stored) if restarts else seen
+    assert found == _recount(log)
+    assert is_compiled(find_duplicates)
 
 
-def test_old_ids_are_dropped_from_memory_and_may_come_again() -> None:
+def test_an_id_that_comes_again_beyond_the_span_is_new_and_is_known_again() -> None:
     seen = SeenEvents(SPAN_MS)
-    assert _admit(seen, [(1, 0), (2, 30)]) == [False, False]
-    assert seen.take_new().ids.tolist() == [1, 2]
-    assert _admit(seen, [(3, 41), (1, 41)]) == [False, True]
-    assert seen.take_new().ids.tolist() == [3]
-    assert len(seen) == 2  # 2 and 3: a generation goes at once
-    assert _admit(seen, [(1, 42), (2, 42)]) == [False, True]
+    log = [(1, 0), (1, 20), (1, 21), (1, 41), (1, 42)]
+    assert _admit(seen, log, 0) == _recount(log) == [False, True, False, True, False]
+    assert seen.take_new(NEVER_MS).times_ms.tolist() == [0, 21, 42]
+
+
+def test_the_latest_time_counts_even_where_no_event_here_has_reached_it() -> None:
+    seen = SeenEvents(SPAN_MS)
+    assert _admit(seen, [(1, 0)], 0) == [False]
+    assert _admit(seen, [(1, 0)], SPAN_MS) == [True]
+    assert _admit(seen, [(1, 0)], SPAN_MS + 1) == [False]
+
+
+def test_memory_lets_go_of_old_ids_once_they_are_the_greater_part() -> None:
+    seen = SeenEvents(SPAN_MS)
+    _admit(seen, [(1, 0), (2, 5), (3, 30)], 0)
+    seen.take_new(0)
+    assert len(seen) == 3
+    seen.take_new(10)
+    assert len(seen) == 1
+    assert _admit(seen, [(3, 30), (1, 31)], 30) == [True, False]
