@@ -160,13 +160,14 @@ class GroupWorker:
             If the store was away for longer than the patience, or refuses for good.
         """
         fetched = self._broker.poll(self)
+        # Only here has the group just had its say: a step may last long, where the store is waited for.
+        self._refuse_rivals()
         for records in fetched.records:
             self._read(records)
         for partition, offset in fetched.ends.items():
             self._reach_end(partition, offset)
         for partition in list(self._owned):
             self._attend(partition)
-        self._refuse_rivals()
 
     def close(self) -> None:
         """Commit everything and leave the group."""
@@ -210,11 +211,14 @@ class GroupWorker:
         stop = None if self._options.until_end is None else self._options.until_end.get(records.partition)
         is_beyond = stop is not None and bool(records.offsets.size) and int(records.offsets[-1]) >= stop
         records = _within(records, owned.position, stop)
-        if is_beyond and not len(records.values):  # only gaps were left before the stop
+        if len(records.values):
+            self._admit(owned, records)
+        if is_beyond:  # what is left before the stop are gaps
             owned.position = max(owned.position, stop or 0)
-            self._finish_if_at_stop(records.partition)
-        if not len(records.values):
-            return
+        self._finish_if_at_stop(records.partition)
+
+    def _admit(self, owned: Owned, records: PartitionRecords) -> None:
+        """Decode records that were not read before, and hand them to their shard."""
         if self.figures.first_seconds is None:
             self.figures.first_seconds = self._clock.monotonic_seconds()
         next_offset = int(records.offsets[-1]) + 1
@@ -231,7 +235,6 @@ class GroupWorker:
         self._bury(records, batch, admission)
         self.figures.add(admission.outcomes)
         owned.position, owned.at_end_since, owned.is_idle = next_offset, None, False
-        self._finish_if_at_stop(records.partition)
 
     def _bury(self, records: PartitionRecords, batch: EventBatch, admission: Admission) -> None:
         """Make dead letters of what was set aside, and of what came too late."""

@@ -389,6 +389,18 @@ def test_reading_to_an_end_leaves_out_what_lies_behind_it_and_needs_no_word_of_i
     assert (world.offsets(), world.transitions()) == ({0: 5}, 3)
 
 
+def test_a_fetch_that_reaches_over_a_gap_at_the_stop_ends_the_partition(world: World) -> None:
+    worker, broker = world.worker(until_end={0: 8})
+    broker.assign(0)
+    offsets = np.array([0, 1, 2, 9])  # 3 to 8 hold no record
+    broker.script.append(lambda _: Fetched([PartitionRecords(0, [*WATCHES[:3], WATCHES[3]], offsets)]))
+    _step(worker, 2)
+    world.clock.advance_ms(1_000)
+    _step(worker)
+    assert worker.has_ended
+    assert (world.offsets(), world.transitions()) == ({0: 3}, 1)
+
+
 def test_records_that_were_read_before_are_left_out(world: World) -> None:
     worker, broker = world.worker()
     broker.assign(0)
