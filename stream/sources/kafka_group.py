@@ -287,7 +287,7 @@ class KafkaDeadLetters:
             return
         n_left = self._producer.flush(_DELIVERY_SECONDS)
         if self._refused or n_left:
-            reason = self._refused[0].str() if self._refused else f"no answer within {_DELIVERY_SECONDS:.0f} s"
+            reason = self._refused[0].str() if self._refused else f"no answer within {_DELIVERY_SECONDS:g} s"
             raise BrokerError(
                 f"dead letters were not accepted ({reason})",
                 "Check that the dead-letter topic exists and may be written; the records are read again",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import OFFSET_END, TopicPartition
 
 from refresh.row_cache import RowCache
+from stream.sources.kafka_log import open_consumer
 from tidegate.cli.answering import RefreshRole, is_over
 from tidegate.cli.assembly import deciding_of
 from tidegate.cli.engine_keeper import open_keeper
@@ -22,7 +22,6 @@ from tidegate.cli.stopping import stop_signal
 from tidegate.cli.stream_settings import kafka_properties
 from tidegate.clock import SystemClock
 from tidegate.config import load_settings
-from tidegate.errors import BrokerError
 from tidegate.group_config import GroupSettings
 
 
@@ -65,17 +64,9 @@ def orders(role: Role) -> Iterator[Callable[[float], object]]:
     What is to be done stands in the store, so a message that is missed costs a fraction of a second.
     """
     role.topics.create()
-    config = kafka_properties(role.settings) | {
-        "bootstrap.servers": role.brokers,
-        "group.id": f"tidegate-refreshers-{role.run_id}",
-        "auto.offset.reset": "latest",
-        "log_level": 3,
-    }
-    consumer = Consumer(config, logger=logging.getLogger("tidegate.kafka"))
-    try:
-        consumer.subscribe([role.topics.name("orders")])
+    of_all = {"group.id": f"tidegate-refreshers-{role.run_id}", "log_level": "3"}
+    with closing(open_consumer(role.brokers, kafka_properties(role.settings) | of_all)) as consumer:
+        # From the end: an order that was placed before is open in the store, or carried out.
+        orders = role.topics.name("orders")
+        consumer.assign([TopicPartition(orders, 0, OFFSET_END)])
         yield consumer.poll
-    except KafkaException as error:
-        raise BrokerError(str(error), "Check the brokers", place=role.brokers) from error
-    finally:
-        consumer.close()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Message, TopicPartition
 
 from stream.broker import DeadLetter
 from stream.events import Outcome
@@ -111,6 +111,58 @@ def test_an_offset_that_is_gone_is_told_with_the_way_on_and_that_way_leads_on(ka
         assert member.read == [(0, n) for n in range(6, 10)]
 
 
+def test_a_log_that_is_cut_off_under_a_reader_is_told_with_the_way_on(kafka: KafkaBroker) -> None:
+    kafka.create_topic("group-cut")
+    kafka.produce("group-cut", _messages(3), partition=0)
+    with closing(Member(KafkaGroup(kafka.bootstrap, "group-cut", "cut", properties=QUICK), {})) as member:
+        _until(lambda: len(member.read) == 3, member)
+        member.group.pause([0])
+        kafka.produce("group-cut", _messages(10), partition=0)
+        _delete_before(kafka, "group-cut", 9)
+        member.group.resume([0])
+        with pytest.raises(BrokerError, match=r"group-cut\[0\]@\d+: the stored offset \d+ is not in the log") as lost:
+            _until(lambda: len(member.read) == 13, member)
+        assert "--from-earliest" in lost.value.mend
+
+
+def _refusal(reason: int, partition: int = -1) -> Message:
+    return Message(topic="group-refused", partition=partition, error=KafkaError(reason))
+
+
+@dataclass
+class Refusing:
+    """A consumer that brings nothing but refusals."""
+
+    refusals: list[Message]
+
+    def subscribe(self, *_: Any, **__: Any) -> None:
+        """Nothing is subscribed to."""
+
+    def consume(self, *_: Any, **__: Any) -> list[Message]:
+        return [self.refusals.pop(0)]
+
+
+def test_an_error_that_passes_is_waited_out_and_another_is_told_with_its_place(kafka: KafkaBroker) -> None:
+    kafka.create_topic("group-refused")
+    group = KafkaGroup(kafka.bootstrap, "group-refused", "refused", properties=QUICK)
+    consumer = group._consumer
+    group._consumer = Refusing(
+        [
+            _refusal(KafkaError._ALL_BROKERS_DOWN),
+            _refusal(KafkaError.TOPIC_AUTHORIZATION_FAILED, 3),
+            _refusal(KafkaError.GROUP_AUTHORIZATION_FAILED, -1),
+        ]
+    )
+    member = Member(group, {})
+    assert group.poll(member).records == []
+    with pytest.raises(BrokerError, match=r"^group-refused\[3\]: the broker answered with an error \(.*uthoriz"):
+        group.poll(member)
+    with pytest.raises(BrokerError, match=r"^kafka://.*/group-refused: the broker answered with an error") as refused:
+        group.poll(member)
+    assert "start the worker again" in refused.value.mend
+    consumer.close()
+
+
 def test_a_topic_that_is_not_there_is_refused(kafka: KafkaBroker) -> None:
     with pytest.raises(BrokerError, match="group-nowhere"):
         KafkaGroup(kafka.bootstrap, "group-nowhere", "g")
@@ -152,6 +204,14 @@ def test_dead_letters_arrive_as_they_were_with_the_reason_in_their_headers(kafka
         "outcome": b"malformed",
         "error": b"no time. Add one",
     }
+
+
+def test_dead_letters_that_no_broker_acknowledges_in_time_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream.sources.kafka_group._DELIVERY_SECONDS", 0.2)
+    letters = KafkaDeadLetters("127.0.0.1:9", "group-letters", {"log_level": "0"})
+    letters.send([_letter(7)])
+    with pytest.raises(BrokerError, match=r"group-letters: dead letters were not accepted \(no answer within 0\.2 s\)"):
+        letters.flush()
 
 
 def test_dead_letters_that_find_no_topic_are_an_error(kafka: KafkaBroker) -> None:
