@@ -11,6 +11,8 @@ from confluent_kafka.schema_registry.common.avro import parse_schema_with_repo
 from fastavro import parse_schema, schemaless_reader
 from numpy.typing import NDArray
 
+from stream.decoding.messages.avro_kernel import scan_records
+from stream.decoding.messages.avro_plan import AvroPlan
 from stream.decoding.messages.batch import Joined
 from stream.decoding.messages.fields import Fields
 from stream.decoding.messages.registry import SchemaRegistry
@@ -35,16 +37,16 @@ class AvroSchemas:
 
     def open(self, schema_id: int, path: Sequence[int], members: Sequence[str], symbols: Symbols) -> AvroReader | str:
         """Make a reader of a schema, or say why there is none."""
-        return self._registry.load(schema_id, None, lambda schema, client: _reader(schema, client, members))
+        return self._registry.load(schema_id, None, lambda schema, client: _reader(schema, client, members, symbols))
 
 
-def _reader(schema: Any, client: Any, members: Sequence[str]) -> AvroReader:
+def _reader(schema: Any, client: Any, members: Sequence[str], symbols: Symbols) -> AvroReader:
     if (schema.schema_type or "AVRO") != "AVRO":
         raise ValueError(f"it is of type {schema.schema_type}, not AVRO")
     writer = parse_schema_with_repo(schema.schema_str, _resolve_named_schema(schema, client))
     if not isinstance(writer, dict) or writer.get("type") != "record":
         raise ValueError("it is no record")
-    return AvroReader(writer, members)
+    return AvroReader(writer, members, symbols)
 
 
 class AvroReader:
@@ -56,12 +58,15 @@ class AvroReader:
     ----------
     writer : dict       a record's schema, parsed by fastavro
     members : names that are wanted
+    symbols : takes the symbols of wanted enumerations
     """
 
-    def __init__(self, writer: dict[str, Any], members: Sequence[str]) -> None:
+    def __init__(self, writer: dict[str, Any], members: Sequence[str], symbols: Symbols) -> None:
+        named = named_types(writer)
         self._writer = writer
-        self._reader = wanted_part(writer, members)
+        self._reader = wanted_part(writer, named, members)
         self._members = members
+        self._plan = AvroPlan.of(writer, named, members, symbols)
 
     def scan(
         self,
@@ -71,8 +76,15 @@ class AvroReader:
         fields: Fields,
         is_left: NDArray[np.bool_],
     ) -> None:
-        """Leave all to `read`."""
-        is_left[rows] = True
+        """Read what is simple with a kernel, and leave the rest to `read`. `O(bytes)`."""
+        plan = self._plan
+        if plan is None:
+            is_left[rows] = True
+            return
+        scan_records(
+            messages.data, messages.offsets, bodies, rows, plan.steps, plan.symbol_starts, plan.symbol_lengths,
+            fields.kinds, fields.numbers, fields.lengths, is_left,
+        )  # fmt: skip
 
     def read(self, body: bytes) -> list[Any]:
         """Read one record with fastavro; raises whatever it raises, and EOFError where a body is cut off."""
@@ -105,16 +117,15 @@ class Body:
         return self._data[start:end]
 
 
-def wanted_part(writer: Mapping[str, Any], members: Sequence[str]) -> Any:
+def wanted_part(writer: Mapping[str, Any], named: Mapping[str, Any], members: Sequence[str]) -> Any:
     """Make the reader's schema: the wanted fields alone, with all types that they need.
 
     Parameters
     ----------
     writer : dict        a record's schema, parsed by fastavro
+    named : all types that it names
     members : names that are wanted
     """
-    named: dict[str, Any] = {}
-    _collect(writer, named)
     defined = {writer["name"]}
     fields = [
         {"name": field["name"], "type": _closed(field["type"], named, defined)}
@@ -122,6 +133,13 @@ def wanted_part(writer: Mapping[str, Any], members: Sequence[str]) -> Any:
         if field["name"] in members
     ]
     return parse_schema({"type": "record", "name": writer["name"], "fields": fields})
+
+
+def named_types(writer: Mapping[str, Any]) -> dict[str, Any]:
+    """Find the definitions of all types that a schema names, itself among them."""
+    named: dict[str, Any] = {}
+    _collect(writer, named)
+    return named
 
 
 def _collect(kind: Any, named: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def in_one_notation(fields: Fields, left: LeftRows, members: Sequence[int], unit
         if divisor == 1 and bool((np.abs(numbers) < (1 << 63) // factor).all()):
             fields.kinds[member, at], fields.numbers[member, at] = INTEGER, numbers * factor
         else:  # as floats, which times are rounded from to the microsecond
-            fields.kinds[member, at], fields.floats[member, at] = FLOAT, numbers * (factor / divisor)
+            fields.kinds[member, at], fields.floats[member, at] = FLOAT, numbers * float(factor) / divisor
         if left.members:
             left.members[member] = [_number(value, factor, divisor) for value in left.members[member]]
 

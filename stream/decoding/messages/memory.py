@@ -23,7 +23,7 @@ _R = TypeVar("_R")
 N_SPARE = 8
 """Bytes that may be read past the end of what is scanned."""
 
-_WORD, _DOUBLE = ir.IntType(64), ir.DoubleType()
+_HALF, _WORD, _SINGLE, _DOUBLE = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.DoubleType()
 
 
 def _instruction(function: Callable[..., Any]) -> Any:
@@ -61,6 +61,11 @@ def _word_at(_: Any, address: Any) -> Any:
 
 
 @_instruction
+def _integer_at(_: Any, address: Any) -> Any:
+    return types.int64(types.int64), _load(64)
+
+
+@_instruction
 def _trailing_zeros(_: Any, word: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.cttz(arguments[0], cgutils.true_bit)
@@ -76,13 +81,26 @@ def _float_bits(_: Any, number: Any) -> Any:
     return types.int64(types.float64), generate
 
 
+@_instruction
+def _widened(_: Any, bits: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        single = builder.bitcast(builder.trunc(arguments[0], _HALF), _SINGLE)
+        return builder.bitcast(builder.fpext(single, _DOUBLE), _WORD)
+
+    return types.int64(types.uint64), generate
+
+
 address_of = cast(Callable[[NDArray[np.uint8]], int], _address_of)
 """Address of an array's first byte."""
 byte_at = cast(Callable[[int], int], _byte_at)
 """The byte at an address."""
 word_at = cast(Callable[[int], np.uint64], _word_at)
 """The eight bytes from an address on, the first one lowest."""
+integer_at = cast(Callable[[int], int], _integer_at)
+"""The same as a signed integer."""
 trailing_zeros = cast(Callable[[np.uint64], int], _trailing_zeros)
 """Zero bits below the lowest one; nothing certain where there is none."""
 float_bits = cast(Callable[[float], int], _float_bits)
 """A float's 64 bits."""
+widened = cast(Callable[[np.uint64], int], _widened)
+"""The 64 bits of the float that the lower 32 bits are in single precision."""
