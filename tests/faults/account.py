@@ -34,24 +34,31 @@ class Kill:
 
     ends: dict[int, int]
     since: float
+    has_name: bool
     is_disturbed: bool = False
 
 
 class Recoveries:
     """Seconds from a kill until everything that the log held at that moment is committed.
 
-    A kill that another outage overlaps (store, broker, zombie) says nothing about kills: it is counted apart.
+    A kill that another outage overlaps (store, broker, zombie) says nothing about kills: it is counted apart. Those of
+    workers with a name (static members, whose place the group keeps) and without are told apart.
     """
 
     def __init__(self, reader: RunReader) -> None:
         self._reader = reader
         self._open: list[Kill] = []
-        self.seconds: list[float] = []
+        self.seconds: dict[bool, list[float]] = {True: [], False: []}
         self.n_disturbed = 0
 
-    def note(self, ends: Mapping[int, int]) -> None:
-        """Begin to wait for the consequences of a kill to be over."""
-        self._open.append(Kill(dict(ends), time.monotonic()))
+    def note(self, ends: Mapping[int, int], *, has_name: bool) -> None:
+        """Begin to wait for the consequences of a kill to be over; `has_name` of a static member of the group."""
+        self._open.append(Kill(dict(ends), time.monotonic(), has_name))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no kill has consequences left."""
+        return not self._open
 
     def disturb(self) -> None:
         """Tell that something else went wrong meanwhile."""
@@ -69,7 +76,7 @@ class Recoveries:
             elif kill.is_disturbed:
                 self.n_disturbed += 1
             else:
-                self.seconds.append(now - kill.since)
+                self.seconds[kill.has_name].append(now - kill.since)
         self._open = still
         return committed
 
@@ -91,8 +98,8 @@ class Found(NamedTuple):
     panes_reported: list[int]
 
 
-def found_in(reader: RunReader) -> Found:
-    """Read a finished run."""
+def truth_in(reader: RunReader) -> Truth:
+    """Read what a finished run has counted."""
     names, stats = reader.cluster_names(), reader.stats()
     counts = {
         (pane, names[c1], names[c2], names[c3]): n
@@ -102,11 +109,15 @@ def found_in(reader: RunReader) -> Found:
     figures = {
         pane: (int(each[TRANSITIONS]), int(each[SEQUENCES])) for pane, each in stats.items() if each[TRANSITIONS]
     }
+    return Truth(counts, figures, {name: n for name, n in reader.outcomes().items() if n})
+
+
+def found_in(reader: RunReader) -> Found:
+    """Read a finished run, and how it came there."""
     totals = select(func.sum(shards.c.commit_number), func.sum(shards.c.epoch))
     with reader.database.reading() as connection:
         n_commits, n_takeovers = connection.execute(totals.where(shards.c.run_id == reader.run_id)).one()
-    truth = Truth(counts, figures, {name: n for name, n in reader.outcomes().items() if n})
-    return Found(truth, int(n_commits), int(n_takeovers), list(reader.reports()))
+    return Found(truth_in(reader), int(n_commits), int(n_takeovers), list(reader.reports()))
 
 
 def differences(found: Truth, expected: Truth) -> list[str]:

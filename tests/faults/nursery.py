@@ -18,7 +18,7 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 # Threads do not survive a fork: whatever would start some at import is told not to.
 _ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -73,6 +73,14 @@ class Member:
         self.send(signal.SIGKILL)
         if not self.wait(_ANSWER_SECONDS):
             raise NurseryError(f"{self.key} ({self.pid}) outlived SIGKILL")
+
+
+class Starter(Protocol):
+    """Whatever starts commands of ``tidegate`` as processes of their own."""
+
+    def start(self, args: list[str], *, control: str | None = None, ambush: Path | None = None) -> Member:
+        """Start one; a cold start knows neither controls nor ambushes."""
+        ...
 
 
 class Nursery:

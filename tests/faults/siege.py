@@ -21,7 +21,7 @@ from stream.run_reader import run_id_of
 from tests.broker import KafkaBroker
 from tests.faults.account import Found, Recoveries, Tally, found_in
 from tests.faults.ambush import Ambush
-from tests.faults.nursery import Member, Nursery
+from tests.faults.nursery import Member, Starter
 from tests.faults.producer import SteadyProducer
 from tests.faults.watches import FLAGS, Watches
 from tests.faults.witness import FENCED, LOST
@@ -31,8 +31,6 @@ from tidegate.config import load_settings
 from tidegate.group_config import GroupSettings
 
 SESSION_SECONDS = 2.0
-BROKER_PROPERTIES = {"group.min.session.timeout.ms": "1000"}
-"""What the broker must allow."""
 _KAFKA = {
     "session.timeout.ms": str(int(SESSION_SECONDS * 1_000)),
     "heartbeat.interval.ms": "300",
@@ -42,8 +40,9 @@ N_WORKERS, N_STATIC = 3, 2
 _TICK_SECONDS = 0.03
 _AMBUSH_SECONDS = 2.0
 _VERDICT_SECONDS = 4.0
-_ZOMBIE_END_SECONDS = 15.0
+_REPLACED_SECONDS = 10.0
 _DRAIN_SECONDS = 90.0
+_WRONG_DRAIN_SECONDS = 10.0  # a worker that is wrong on purpose may never be done
 
 
 class SiegeError(Exception):
@@ -68,7 +67,10 @@ class Siege:
     Parameters
     ----------
     name : str           of topic, database and folder
+    postgres             None where the store is another one
+    rate : float         records a second
     control : str        one of `tests.faults.wrong.CONTROLS`, where the workers are to be wrong
+    store : str          default: a new database of `postgres`, or SQLite
     """
 
     def __init__(
@@ -76,21 +78,24 @@ class Siege:
         name: str,
         folder: Path,
         broker: KafkaBroker,
-        postgres: PostgresServer,
-        nursery: Nursery,
+        postgres: PostgresServer | None,
+        starter: Starter,
         *,
         seed: int = 0,
         rate: float = 5_000,
         control: str | None = None,
+        store: str | None = None,
     ) -> None:
-        self.broker, self.postgres, self._nursery, self._control = broker, postgres, nursery, control
+        self.broker, self._postgres, self._starter, self._control = broker, postgres, starter, control
         self._folder = folder / name
         self._folder.mkdir(parents=True)
         self.random = random.Random(seed)
         self.watches = Watches(seed, n_partitions=6)
         broker.create_topic(name, partitions=self.watches.n_partitions)
         self.producer = SteadyProducer(broker.bootstrap, name, self.watches, rate)
-        self._flags = _flags_of(f"kafka://{broker.bootstrap}/{name}", postgres.create_database(name), self._folder)
+        if store is None:
+            store = postgres.create_database(name) if postgres else str(self._folder / "runs.db")
+        self._flags = run_flags(f"kafka://{broker.bootstrap}/{name}", store, self._folder)
         settings = load_settings(self._flags, None, GroupSettings)
         self._stack = ExitStack()
         database = Database(self._flags["store"])
@@ -100,6 +105,7 @@ class Siege:
         self._workers: dict[int, Member] = {}
         self._evaluator: Member | None = None
         self._zombies: list[Zombie] = []
+        self._replaced: list[tuple[Member, float]] = []
 
     def __enter__(self) -> Self:
         self.producer.start()
@@ -109,7 +115,8 @@ class Siege:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for member in [*self._workers.values(), *(zombie.member for zombie in self._zombies), self._evaluator]:
+        odd = [*(zombie.member for zombie in self._zombies), *(member for member, _ in self._replaced)]
+        for member in [*self._workers.values(), *odd, self._evaluator]:
             if member is not None and member.is_alive:
                 member.kill()
         self._stack.close()
@@ -122,7 +129,7 @@ class Siege:
     def _start(self, command: str, ambush: Path | None = None, **flags: Any) -> Member:
         args = [command, *arguments(self._flags | flags)]
         control = self._control if command == "worker" else None
-        return self._nursery.start(args, control=control, ambush=ambush)
+        return self._starter.start(args, control=control, ambush=ambush)
 
     def _ambush_path(self, slot: int) -> Path:
         return self._folder / f"ambush-{slot}"
@@ -167,13 +174,22 @@ class Siege:
                 if FENCED in told or now >= zombie.wakes + _VERDICT_SECONDS:
                     self.tally.verdicts[verdict] += 1
                     self._zombies.remove(zombie)
-                    self._bury(zombie)
+                    if zombie.is_replaced:
+                        self._replaced.append((zombie.member, now + _REPLACED_SECONDS))
+        self._bury_replaced(now)
 
-    def _bury(self, zombie: Zombie) -> None:
-        """A zombie whose place was taken must end by itself: its name belongs to another process."""
-        if zombie.is_replaced and not zombie.member.wait(_ZOMBIE_END_SECONDS):
-            self.tally.gave_up.append(f"{zombie.member.key} went on although its name was taken")
-            zombie.member.kill()
+    def _bury_replaced(self, now: float) -> None:
+        """Of two processes with one name, Kafka lets the latest to join live; the other should end by itself."""
+        for member, deadline in list(self._replaced):
+            if not member.is_alive or now >= deadline:
+                self.tally.verdicts["ended by themselves" if not member.is_alive else "outlived their name"] += 1
+                member.kill()
+                self._replaced.remove((member, deadline))
+
+    @property
+    def members(self) -> list[Member]:
+        """Everyone who writes to the store now."""
+        return [*self._workers.values(), *([self._evaluator] if self._evaluator else [])]
 
     def free_slot(self) -> int:
         """Pick a slot whose worker is not a zombie; waits for one."""
@@ -216,14 +232,15 @@ class Siege:
         self._after_kill(slot)
 
     def _after_kill(self, slot: int) -> None:
-        self.recoveries.note(self.producer.ends)
+        self.recoveries.note(self.producer.ends, has_name=slot < N_STATIC)
         self.tally.done["kills"] += 1
         self.start_worker(slot)
 
     def _spring(self, slot: int, number: int, has_happened: Callable[[Member], bool]) -> bool:
         """Lay an ambush for a worker, and wait until it walks into it."""
         ambush, member = Ambush(self._ambush_path(slot)), self._workers[slot]
-        ambush.lay(number, self.random.randint(1, 30))
+        at_the_door = number == signal.SIGSTOP  # inside a transaction it would only hold the next owner up
+        ambush.lay(number, self.random.randint(1, 10 if at_the_door else 30), at_the_door=at_the_door)
         deadline = time.monotonic() + _AMBUSH_SECONDS
         while time.monotonic() < deadline and not has_happened(member):
             time.sleep(0.005)
@@ -231,13 +248,13 @@ class Siege:
         return has_happened(member)
 
     def make_zombie(self) -> None:
-        """Halt a worker for longer than its session, half of them at a write; wake it when others have its work.
+        """Halt a worker for longer than its session, most at the door of a write; wake it when others have its work.
 
         The place of one with a name is taken by a new process of that name half the times.
         """
         slot = self.free_slot()
         member = self._workers[slot]
-        if not (self.random.random() < 0.6 and self._spring(slot, signal.SIGSTOP, lambda m: m.is_stopped)):
+        if not (self.random.random() < 0.75 and self._spring(slot, signal.SIGSTOP, lambda m: m.is_stopped)):
             member.send(signal.SIGSTOP)
         self.tally.done["zombies"] += 1
         self.recoveries.disturb()
@@ -264,12 +281,12 @@ class Siege:
 
     def restart_store(self, how: str) -> None:
         """Take the store away for a while: ``fast`` or ``immediate`` shutdown, or ``crash``."""
-        if how == "immediate":
-            assert self.postgres.pid is not None
-            os.kill(self.postgres.pid, signal.SIGQUIT)
-        (self.postgres.kill if how == "crash" else self.postgres.stop)()
+        assert self._postgres is not None
+        if how == "immediate" and self._postgres.pid:
+            os.kill(self._postgres.pid, signal.SIGQUIT)
+        (self._postgres.kill if how == "crash" else self.postgres.stop)()
         self.rest(self.random.uniform(0.5, 4.0))
-        self.postgres.start()
+        self._postgres.start()
         self.recoveries.disturb()
         self.tally.done["store restarts"] += 1
 
@@ -277,9 +294,10 @@ class Siege:
 
     def finish(self) -> tuple[int, Found]:
         """Stop producing, let everything be counted, close the last panes; returns records and what was found."""
-        self.rest(60, lambda: not self._zombies)
+        self.rest(60, lambda: not self._zombies and not self._replaced)
         n_records = self.producer.finish()
-        self.rest(_DRAIN_SECONDS, lambda: self.recoveries.look() == self.producer.ends)
+        drain_seconds = _WRONG_DRAIN_SECONDS if self._control else _DRAIN_SECONDS
+        self.rest(drain_seconds, lambda: self.recoveries.look() == self.producer.ends)
         for member in self._workers.values():
             self._end(member)
         for slot in list(self._workers):
@@ -295,12 +313,14 @@ class Siege:
     def _end(self, member: Member) -> None:
         began = time.monotonic()
         member.send(signal.SIGTERM)
-        if not member.wait(_DRAIN_SECONDS) or member.code:
+        # One that has not come to install its handler yet ends at once.
+        if not member.wait(_DRAIN_SECONDS) or member.code not in (0, -signal.SIGTERM):
             raise SiegeError(f"{member.key} ended with {member.code} at SIGTERM\n{member.log.read_text()[-3_000:]}")
         self.tally.exit_seconds.append(time.monotonic() - began)
 
 
-def _flags_of(source: str, store: str, folder: Path) -> dict[str, Any]:
+def run_flags(source: str, store: str, folder: Path) -> dict[str, Any]:
+    """Flags of all roles: frequent commits, short sessions, nothing that waits for a controller."""
     return {
         **FLAGS,
         "source": source,

@@ -15,11 +15,11 @@ from tests.reference import SEQUENCES, TRANSITIONS, Rules, Watch, recount
 
 BEGIN_S = 1_704_067_200
 DAY_S = 86_400
-LATENESS_S = 300
+LATENESS_S = 3_600  # more than a worker holds between two commits: what is read twice is not simply late
 CHUNK = 500
 # Repeats are kept wherever a sequence may hold them: a record that is counted twice must not vanish in de-duplication.
 RULES = Rules(DAY_S * 1_000, 3 * DAY_S * 1_000, gap_ms=DAY_S * 1_000, adjacent=True, allow_return=True)
-FLAGS = {"positive": "engagement >= 0.5", "gap": "1d", "dedup": "adjacent", "allow_return": True}
+FLAGS = {"positive": "engagement >= 0.5", "gap": "1d", "lateness": "1h", "dedup": "adjacent", "allow_return": True}
 """The same rules, as flags of a run."""
 
 
