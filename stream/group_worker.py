@@ -13,6 +13,7 @@ because the other one reads it again. Knows neither Kafka nor the wall clock: bo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
@@ -30,6 +31,7 @@ from stream.shard import Admission, Shard
 from tidegate.clock import Clock
 from tidegate.errors import FencedError, StoreUnavailableError
 
+_LOG = logging.getLogger("tidegate.worker")
 _T = TypeVar("_T")
 _LONGEST_PAUSE_SECONDS = 2.0
 _RIVAL_SECONDS = 120.0  # a group needs its session timeout (45 s by default) and a rebalance to take a partition back
@@ -362,6 +364,7 @@ class GroupWorker:
             wait=wait_exponential(multiplier=0.05, max=_LONGEST_PAUSE_SECONDS),
             stop=is_over,
             sleep=self._clock.sleep,
+            before_sleep=_tell_first_refusal,
             reraise=True,
         )
         result: _T = retrying(action)
@@ -369,6 +372,12 @@ class GroupWorker:
 
     def _place(self, partition: int, offset: int) -> str:
         return f"{self._options.topic}[{partition}]@{offset}"
+
+
+def _tell_first_refusal(state: RetryCallState) -> None:
+    """Say once, not at every attempt, that nothing goes on for now."""
+    if state.attempt_number == 1 and state.outcome is not None:
+        _LOG.warning("the store refuses for now; trying again: %s", state.outcome.exception())
 
 
 def _within(records: PartitionRecords, position: int, stop: int | None) -> PartitionRecords:

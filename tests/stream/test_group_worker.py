@@ -300,7 +300,9 @@ def _raise(error: Exception) -> Any:
     raise error
 
 
-def test_a_store_that_stays_away_stops_the_worker(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_stays_away_is_told_of_and_stops_the_worker(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     worker, broker = world.worker(patience_seconds=60.0)
     broker.assign(0)
     broker.send(0, *WATCHES)
@@ -310,6 +312,9 @@ def test_a_store_that_stays_away_stops_the_worker(world: World, monkeypatch: pyt
     with pytest.raises(StoreUnavailableError):
         worker.step()
     assert 60 <= world.clock.monotonic_seconds() - before < 65
+    told = [record.getMessage() for record in caplog.records if record.name == "tidegate.worker"]
+    assert len(told) == 1  # not one for each attempt
+    assert "the store refuses for now; trying again: " in told[0]
 
 
 def test_dead_letters_say_what_was_where_and_are_safe_before_the_commit(world: World) -> None:
