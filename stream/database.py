@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, Table, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
@@ -108,13 +109,19 @@ def put_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]
     """Insert rows, replacing those of the same primary key."""
     if not rows:
         return
-    insert = sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
-    keys = [column.name for column in table.primary_key]
-    statement = insert.on_conflict_do_update(
-        index_elements=keys, set_={name: insert.excluded[name] for name in rows[0] if name not in keys}
-    )
+    statement = _upsert(connection.dialect.name, table, tuple(rows[0]))
     for first in range(0, len(rows), _ROWS_AT_ONCE):
         connection.execute(statement, list(rows[first : first + _ROWS_AT_ONCE]))
+
+
+@cache
+def _upsert(dialect: str, table: Table, columns: tuple[str, ...]) -> Executable:
+    """Write the statement once: to build it takes longer than to run it."""
+    insert = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    keys = [column.name for column in table.primary_key]
+    return insert.on_conflict_do_update(
+        index_elements=keys, set_={name: insert.excluded[name] for name in columns if name not in keys}
+    )
 
 
 def add_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> int:

@@ -11,7 +11,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, ColumnElement, Connection, Table, bindparam, case, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Delete,
+    Table,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from stream.checkpoint import (
     Checkpoint,
@@ -40,6 +53,23 @@ from stream.schema import (
 )
 from stream.sequences import UserSegment
 from tidegate.errors import FencedError
+
+
+def _of_shard(table: Table) -> tuple[ColumnElement[bool], ...]:
+    return table.c.run_id == bindparam("of_run"), table.c.shard == bindparam("of_shard")
+
+
+def _drop_old(table: Table) -> Delete:
+    return delete(table).where(*_of_shard(table), table.c.latest_ms < bindparam("before_ms"))
+
+
+# What every commit runs, written once: to build these statements takes longer than to run them.
+_ADVANCE = update(shards).where(
+    *_of_shard(shards), shards.c.epoch == bindparam("at_epoch"), shards.c.commit_number == bindparam("after_commit")
+)
+_DROP_WAITING, _DROP_EVENT_IDS = _drop_old(waiting_segments), _drop_old(event_id_segments)
+_DROP_SEGMENTS = delete(sequence_segments).where(*_of_shard(sequence_segments))
+_COUNT_SEGMENTS = select(func.count()).select_from(sequence_segments).where(*_of_shard(sequence_segments))
 
 
 class ShardStore(RunReader):
@@ -113,7 +143,8 @@ class ShardStore(RunReader):
 
     def n_segments(self) -> int:
         """Count the stored segments of sequence state, to know when replacing them all is worth it."""
-        return len(self._rows_of(sequence_segments, None, columns=(sequence_segments.c.commit_number,)))
+        with self.database.reading() as connection:
+            return int(connection.scalar(_COUNT_SEGMENTS, self._me) or 0)
 
     def _segment_rows(self, table: Table) -> Iterator[Any]:
         """Read segments one by one: together they may be as large as the state that is built from them."""
@@ -132,6 +163,11 @@ class ShardStore(RunReader):
 
     def _mine(self, table: Table) -> tuple[ColumnElement[bool], ...]:
         return table.c.run_id == self.run_id, table.c.shard == self.shard
+
+    @property
+    def _me(self) -> dict[str, Any]:
+        """Values for the statements of `_of_shard`."""
+        return {"of_run": self.run_id, "of_shard": self.shard}
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """Make a checkpoint true, or nothing of it. May be repeated when its outcome is unknown.
@@ -160,14 +196,14 @@ class ShardStore(RunReader):
     def _write(self, connection: Connection, number: int, checkpoint: Checkpoint) -> None:
         self._put_all(connection, pane_parts, _part_rows(checkpoint, number))  # 2
         if checkpoint.replaces_segments:  # 3
-            connection.execute(delete(sequence_segments).where(*self._mine(sequence_segments)))
+            connection.execute(_DROP_SEGMENTS, self._me)
         if checkpoint.segment is not None and checkpoint.segment.users.size:
             body = encode_columns(checkpoint.segment)
             self._put_all(connection, sequence_segments, [{"commit_number": number, "body": body}])
         self._put_times(connection, waiting_segments, number, checkpoint.waiting)  # 4
         self._put_times(connection, event_id_segments, number, checkpoint.event_ids)
-        self._drop_before(connection, waiting_segments, checkpoint.progress.counted_ms)
-        self._drop_before(connection, event_id_segments, checkpoint.forget_ids_before_ms)
+        connection.execute(_DROP_WAITING, self._me | {"before_ms": checkpoint.progress.counted_ms})
+        connection.execute(_DROP_EVENT_IDS, self._me | {"before_ms": checkpoint.forget_ids_before_ms})
         self._put_all(connection, offsets, _offset_rows(checkpoint))  # 5
         self._put_clusters(connection, checkpoint)
         stats = [{"pane": pane, "figures": figures.tobytes()} for pane, figures in checkpoint.stats.items()]
@@ -178,12 +214,8 @@ class ShardStore(RunReader):
         values: dict[str, Any] = {"commit_number": number}
         if checkpoint is not None:
             values |= {"progress": msgspec.msgpack.encode(checkpoint.progress)} | checkpoint.marks._asdict()
-        advanced = connection.execute(
-            update(shards)
-            .where(*self._mine(shards), shards.c.epoch == self._epoch, shards.c.commit_number == number - 1)
-            .values(values)
-        )
-        if advanced.rowcount == 1:
+        expected = {"at_epoch": self._epoch, "after_commit": number - 1}
+        if connection.execute(_ADVANCE, self._me | expected | values).rowcount == 1:
             return True
         found = connection.execute(
             select(shards.c.epoch, shards.c.commit_number, shards.c.owner).where(*self._mine(shards))
@@ -208,9 +240,6 @@ class ShardStore(RunReader):
         if columns is not None and columns.times_ms.size:
             row = {"commit_number": number, "latest_ms": int(columns.times_ms.max()), "body": encode_columns(columns)}
             self._put_all(connection, table, [row])
-
-    def _drop_before(self, connection: Connection, table: Table, time_ms: int) -> None:
-        connection.execute(delete(table).where(*self._mine(table), table.c.latest_ms < time_ms))
 
     def _put_clusters(self, connection: Connection, checkpoint: Checkpoint) -> None:
         new = [{"code": code, "name": name, "cluster_id": code} for code, name in checkpoint.new_clusters.items()]

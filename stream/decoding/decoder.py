@@ -71,15 +71,15 @@ class Decoder:
         self._columns = columns
         self._clock = clock
         self._max_issues = None if explains_all else MAX_ISSUES
-        self.clusters = ClusterDictionary(options.known_clusters)
+        items = options.item_clusters if columns.label_is_item else None
+        self.clusters = ClusterDictionary(options.known_clusters, items)
 
     def decode(self, records: RawRecords, *, partition: int, next_offset: int, at_end: bool = False) -> EventBatch:
         """Decode the records of one partition. `O(n)`, a few passes over columns, no Python object per record."""
         columns = records.columns
         users, has_user = hash_ids(columns[self._columns.user])
         times_ms = times_ms_of(columns[self._columns.time], self._options.time_unit)
-        items = self._options.item_clusters if self._columns.label_is_item else None
-        codes = self.clusters.codes(columns[self._columns.label], items)
+        codes = self.clusters.codes(columns[self._columns.label])
         bound_ms = self._clock.now_ms() + self._options.max_ahead_ms
 
         malformed = ~has_user | (times_ms == NO_TIME) | (codes == MISSING)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pytest
 
+from stream.decoding import clusters
 from stream.decoding.clusters import MISSING, UNKNOWN, ClusterDictionary
 from stream.decoding.item_map import ItemClusters
 
@@ -27,9 +29,24 @@ def test_names_outside_the_catalogue_get_no_code() -> None:
 
 
 def test_items_are_looked_up_by_their_text() -> None:
+    dictionary = ClusterDictionary(items=ItemClusters({"7": "a", "9": "a"}, "items.csv"))
+    for _ in range(2):
+        assert dictionary.codes(pa.array([7.0, 8.0, None, 9.0])).tolist() == [0, UNKNOWN, MISSING, 0]
+    assert dictionary.names == ["a"]
+
+
+def test_blanks_of_any_kind_around_a_name_do_not_make_another() -> None:
     dictionary = ClusterDictionary()
-    items = ItemClusters({"7": "a"}, "items.csv")
-    assert dictionary.codes(pa.array([7.0, 8.0, None]), items).tolist() == [0, UNKNOWN, MISSING]
+    assert dictionary.codes(pa.array(["a", "\u00a0a", "\u2003", "\ta "])).tolist() == [0, 0, MISSING, 0]
+    assert dictionary.codes(pa.array([b"a", b"\xff", None])).tolist() == [0, MISSING, MISSING]
+
+
+def test_names_keep_their_codes_when_memory_of_labels_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clusters, "MAX_REMEMBERED", 2)
+    dictionary = ClusterDictionary()
+    for labels, codes in ((["a", "b", "c"], [0, 1, 2]), (["c", "d", "a"], [2, 3, 0]), (["b", "d"], [1, 3])):
+        assert dictionary.codes(pa.array(labels)).tolist() == codes
+    assert dictionary.names == ["a", "b", "c", "d"]
 
 
 def test_numeric_clusters_are_named_by_their_text() -> None:
