@@ -2,10 +2,10 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test lint bench bench-peers faults lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.stamp ## build .venv and fetch what the tests need
 
@@ -28,6 +28,15 @@ lint: setup ## ruff, mypy, layers
 bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
 	$(BIN)/python -m bench.counts
 	$(BIN)/python -m bench.runs
+
+bench-peers: setup ## the same counts by Kafka Streams, Quix Streams and Faust (ten minutes), also as bench/out/peers.json
+	-scripts/peers-setup
+	-scripts/peers-kstreams
+	$(BIN)/python -m bench.peers
+
+KILLS ?= 100
+faults: setup ## kill, halt and cut off workers on a real broker and store (KILLS=100), compare with the batch oracle
+	$(BIN)/python -m tests.faults --kills $(KILLS)
 
 lock: setup ## resolve requirements/*.in anew
 	scripts/lock
