@@ -98,11 +98,14 @@ def _disk_full(ground: Ground) -> Iterator[Figure]:
         n_waiting = fill_up_files(siege)
         yield _of_full_disk("SQLite, file size limit", n_waiting, siege)
     try:
-        with small_disk() as disk, database_on(ground.postgres, disk, "full-disk") as store:
-            with ground.siege("full-disk", store=store, rate=2_000) as siege:
-                siege.rest(3.0)
-                n_waiting = fill_up_disk(siege, disk)
-                yield _of_full_disk("PostgreSQL, tablespace on a full disk", n_waiting, siege)
+        with (
+            small_disk() as disk,
+            database_on(ground.postgres, disk, "full-disk") as store,
+            ground.siege("full-disk", store=store, rate=2_000) as siege,
+        ):
+            siege.rest(3.0)
+            n_waiting = fill_up_disk(siege, disk)
+            yield _of_full_disk("PostgreSQL, tablespace on a full disk", n_waiting, siege)
     except MountRefusedError as refused:
         yield Figure("disk full: PostgreSQL, tablespace on a full disk", None, "", RIGHT, f"no mount: {refused}")
 

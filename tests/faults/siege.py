@@ -284,7 +284,7 @@ class Siege:
         assert self._postgres is not None
         if how == "immediate" and self._postgres.pid:
             os.kill(self._postgres.pid, signal.SIGQUIT)
-        (self._postgres.kill if how == "crash" else self.postgres.stop)()
+        (self._postgres.kill if how == "crash" else self._postgres.stop)()
         self.rest(self.random.uniform(0.5, 4.0))
         self._postgres.start()
         self.recoveries.disturb()
