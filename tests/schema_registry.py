@@ -134,9 +134,9 @@ def serialized(schema: str, others: dict[str, str]) -> str:
     """Write a Protobuf file as its descriptor in base64; one that is no text is one already."""
     if "syntax" not in schema and "message " not in schema:
         return schema
-    from tests.protos import compiled
+    from stream.decoding.messages.protobuf_files import ROOT, compiled
 
-    return base64.b64encode(compiled(schema, others).SerializeToString()).decode()
+    return base64.b64encode(compiled(others | {ROOT: schema}, ROOT)[-1].SerializeToString()).decode()
 
 
 def _handler(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:

@@ -67,12 +67,30 @@ def open_parser(
             f"{format_.name} messages need a schema registry", "Name one with --schema-registry", place=format_.name
         )
     try:
-        from stream.decoding.messages.avro_schema import AvroSchemas  # loads what JSON does not need
-        from stream.decoding.messages.framed_rows import FramedRows
-        from stream.decoding.messages.registry import SchemaRegistry
+        return _open_framed(format_.name, format_.registry, candidates, time, time_unit, clock)
     except ImportError as error:
         raise ConfigError(
             f"the libraries for {format_.name} are not installed ({error})", _MEND_EXTRA, place="--message-format"
         ) from error
-    registry = SchemaRegistry(format_.registry, clock)
-    return FramedRows(candidates, time, time_unit, AvroSchemas(registry), clock)
+
+
+def _open_framed(
+    name: str,
+    options: RegistryOptions,
+    candidates: Mapping[str, tuple[str, ...]],
+    time: str,
+    time_unit: str,
+    clock: Clock,
+) -> MessageParser:
+    """Load what JSON does not need, and what the other one of the two formats does not need."""
+    from stream.decoding.messages.framed_rows import FramedRows
+    from stream.decoding.messages.registry import SchemaRegistry
+
+    registry = SchemaRegistry(options, clock)
+    if name == "avro":
+        from stream.decoding.messages.avro_schema import AvroSchemas
+
+        return FramedRows(candidates, time, time_unit, AvroSchemas(registry), clock)
+    from stream.decoding.messages.protobuf_schema import ProtobufSchemas
+
+    return FramedRows(candidates, time, time_unit, ProtobufSchemas(registry), clock)
