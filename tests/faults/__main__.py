@@ -57,11 +57,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of schedule and records")
     given = parser.parse_args()
     n_zombies = given.kills // 5 if given.zombies is None else given.zombies
+    figures: list[Figure] = []
     with _ground(given.seed) as ground:
-        figures = [*_main_siege(ground, given.kills, n_zombies), *_disk_full(ground), *_orderly(ground)]
-        for control in CONTROLS:
-            figures += _control(ground, control)
-    publish("faults", figures)
+        parts = [_main_siege(ground, given.kills, n_zombies), _disk_full(ground), _orderly(ground)]
+        try:
+            for part in [*parts, *(_control(ground, control) for control in CONTROLS)]:
+                figures.extend(part)
+        finally:  # what is known is told, whatever becomes of the rest
+            publish("faults", figures)
     missed = [
         each.name for each in figures if each.goal in (RIGHT, WRONG) and not str(each.value).startswith(each.goal)
     ]
@@ -119,7 +122,7 @@ def _of_full_disk(which: str, n_waiting: int, siege: Siege) -> Figure:
 
 def _orderly(ground: Ground) -> Iterator[Figure]:
     """Measure what users see, with processes that start as theirs do."""
-    cold = ColdStarts(ground.folder / "cold")
+    cold = ColdStarts(ground.folder / "cold-starts")
     store = ground.postgres.create_database("orderly")
     yield from exit_figures(
         end_in_order("orderly", ground.folder, ground.broker, store, cold, n_exits=_N_EXITS, rate=3_000)
