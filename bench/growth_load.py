@@ -34,7 +34,7 @@ from tidegate.counts import bucket_of_key
 if TYPE_CHECKING:
     from bench.growth import Load
 
-RUN, TOPIC, N_DAYS, SEED, BATCH = "bench", "watches", 5, 7, 50_000
+RUN, TOPIC, N_DAYS, SEED, BATCH, FETCH = "bench", "watches", 5, 7, 50_000, 10_000
 DAY_MS, FIRST_SECONDS, LAG_SECONDS = 86_400_000, 1_704_067_200, 3_600
 
 
@@ -46,7 +46,7 @@ class MemoryBroker:
         self._rng = np.random.default_rng(SEED)
         self._cdf = zipf_cdf(load.n_clusters)
         self._next = np.zeros(load.n_partitions, np.int64)
-        self.n_made = 0
+        self.n_made, self._turn = 0, 0
         self.seconds = 0.0
 
     @property
@@ -56,13 +56,16 @@ class MemoryBroker:
         return dict.fromkeys(range(self._load.n_partitions), share)
 
     def poll(self, assignee: Assignee) -> Fetched:
-        """Hand out partitions at first, then a batch over all of them, which is the harder case."""
+        """Hand out partitions at first, then of some of them what the client fetches at once: about a megabyte each."""
         started = time.perf_counter()
         if not self.n_made:
             assignee.on_assigned(range(self._load.n_partitions))
-        n = min(BATCH // self._load.n_partitions, self.ends[0] - int(self._next[0]))
-        fetched = [self._records(partition, n) for partition in range(self._load.n_partitions)] if n else []
-        self.n_made += n * self._load.n_partitions
+        fetched = []
+        for _ in range(min(BATCH // FETCH, self._load.n_partitions)):
+            partition = self._turn = (self._turn + 1) % self._load.n_partitions
+            n = min(FETCH if self._load.n_partitions > 1 else BATCH, self.ends[0] - int(self._next[partition]))
+            fetched += [self._records(partition, n)] if n else []
+            self.n_made += n
         self.seconds += time.perf_counter() - started
         return Fetched(fetched)
 

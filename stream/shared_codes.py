@@ -18,6 +18,8 @@ from stream.schema import clusters, runs
 from tidegate.counts import MAX_CLUSTERS
 from tidegate.errors import CatalogueError
 
+_FEW = 16  # first sights that cost less to write than to compare
+
 
 class SharedCodes:
     """What this process knows of a run's codes.
@@ -48,6 +50,13 @@ class SharedCodes:
         if unknown:
             self._register(unknown)
         return np.array([self._code_of_name[name] for name in names], np.int32)
+
+    def first_seen(self) -> dict[int, int | None]:
+        """Event time (ms) of the first committed event, by code."""
+        mine = clusters.c.run_id == self._run_id
+        with self._database.reading() as connection:
+            rows = connection.execute(select(clusters.c.code, clusters.c.first_ms).where(mine))
+            return {row.code: row.first_ms for row in rows}
 
     def _register(self, names: Sequence[str], first_ms: int | None = None) -> None:
         mine = clusters.c.run_id == self._run_id
@@ -109,6 +118,14 @@ class ShardCodes:
         return {}
 
     def take_first_seen(self) -> dict[int, int]:
-        """Event time of the first event by code, of codes first seen since the last call."""
+        """Event time of the first event by code, of codes first seen since the last call and not earlier by others.
+
+        Raises
+        ------
+        StoreError
+            If the database refuses; nothing was taken then.
+        """
+        # A shard that begins has seen nothing yet, but others mostly have.
+        known = self._shared.first_seen() if len(self._first_seen) > _FEW else {}
         taken, self._first_seen = self._first_seen, {}
-        return taken
+        return {code: ms for code, ms in taken.items() if (first := known.get(code)) is None or ms < first}

@@ -26,7 +26,7 @@ from stream.run_reader import RunReader, RunState
 from stream.schema import clusters, event_id_segments, pane_counts, pane_parts, runs, shards, waiting_segments
 from stream.sequences import UserSegment
 from stream.shard_store import ShardStore, join_run, open_run
-from stream.shared_codes import SharedCodes
+from stream.shared_codes import ShardCodes, SharedCodes
 from tests.components import POSTGRES
 from tests.postgres import PostgresServer
 from tidegate.counts import BucketedCounts, pack_transitions
@@ -336,6 +336,29 @@ def test_clusters_of_a_catalogue_come_first_in_its_order(store: Store) -> None:
     assert codes.of_names(["b", "z", "b", "a"]).tolist() == [2, 0, 2, 1]
     assert _first_ms(store) == {0: BEGINNING_OF_TIME_MS, 1: BEGINNING_OF_TIME_MS + 1, 2: None}
     assert SharedCodes(store.database, store.run_id, ["z", "a"]).of_names(["a"]).tolist() == [1]
+
+
+def test_a_shard_tells_only_those_first_sights_that_are_news(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_codes, "_FEW", 2)
+    store.join()
+    shared = SharedCodes(store.database, store.run_id)
+    names = ["a", "b", "c"]
+    first, second = ShardCodes(shared), ShardCodes(shared)
+    first.ids(np.arange(3, dtype=np.int32), np.array([10, 20, 30]), names)
+    store.shard().commit(Checkpoint(Progress(), first_seen=first.take_first_seen()))
+    assert (first.take_first_seen(), _first_ms(store)) == ({}, {0: 10, 1: 20, 2: 30})
+    second.ids(np.array([1, 0, 2], np.int32), np.array([15, 16, 30]), names)
+    monkeypatch.setattr(SharedCodes, "first_seen", _refuse)
+    with pytest.raises(StoreUnavailableError):
+        second.take_first_seen()
+    monkeypatch.undo()
+    monkeypatch.setattr(shared_codes, "_FEW", 2)
+    assert second.take_first_seen() == {1: 15}
+    assert second.take_first_seen() == {}
+
+
+def _refuse(_: SharedCodes) -> dict[int, int | None]:
+    raise StoreUnavailableError("the database refused", "Wait", place="store")
 
 
 def test_more_clusters_than_a_key_has_room_for_are_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
