@@ -22,8 +22,8 @@ from typing import Any, Protocol, Self
 
 # Threads do not survive a fork: whatever would start some at import is told not to.
 _ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-_READY_SECONDS = 60.0
-_ANSWER_SECONDS = 20.0
+_READY_SECONDS = 300.0  # kernels that were never compiled on this machine take minutes
+_ANSWER_SECONDS = 60.0
 _REAP_SECONDS = 0.02
 
 
@@ -100,6 +100,7 @@ class Nursery:
                 text=True,
             )
         self._members: dict[str, Member] = {}
+        self._lock = threading.Lock()
         self._is_ready = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -125,12 +126,13 @@ class Nursery:
         control : which of `tests.faults.wrong` it is, if it is wrong on purpose
         ambush : file of its `tests.faults.ambush.Ambush`
         """
-        key = f"{args[0]}-{len(self._members)}"
-        member = self._members[key] = Member(key, self._folder / f"{key}.log")
-        job = {"key": key, "args": args, "log": str(member.log), "control": control}
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(job | {"ambush": str(ambush) if ambush else None}) + "\n")
-        self._process.stdin.flush()
+        with self._lock:  # sieges may go on side by side
+            key = f"{args[0]}-{len(self._members)}"
+            member = self._members[key] = Member(key, self._folder / f"{key}.log")
+            job = {"key": key, "args": args, "log": str(member.log), "control": control}
+            self._process.stdin.write(json.dumps(job | {"ambush": str(ambush) if ambush else None}) + "\n")
+            self._process.stdin.flush()
         if not member.started.wait(_ANSWER_SECONDS):
             raise NurseryError(f"{key} was not started\n{(self._folder / 'nursery.log').read_text()}")
         return member

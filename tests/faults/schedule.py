@@ -29,7 +29,7 @@ def scheduled(seed: int, *, n_kills: int, n_zombies: int, n_broker_restarts: int
 
 def go_through(siege: Siege, faults: Iterable[Fault], *, longest_pause_seconds: float = 2.5) -> None:
     """Inflict faults one after the other, mostly before the one before is got over."""
-    siege.rest(3.0)
+    siege.rest(30.0, lambda: len(siege.recoveries.look()) == siege.watches.n_partitions)
     for fault in faults:
         fault(siege)
         siege.rest(siege.random.uniform(0.1, longest_pause_seconds))

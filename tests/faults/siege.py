@@ -42,7 +42,7 @@ _AMBUSH_SECONDS = 2.0
 _VERDICT_SECONDS = 4.0
 _REPLACED_SECONDS = 10.0
 _DRAIN_SECONDS = 90.0
-_WRONG_DRAIN_SECONDS = 10.0  # a worker that is wrong on purpose may never be done
+_WRONG_DRAIN_SECONDS = 4.0  # a worker that is wrong on purpose may never be done
 
 
 class SiegeError(Exception):
