@@ -43,6 +43,9 @@ class LocalSchemas:
         schema = self._schemas.get(schema_id)
         return "unknown" if schema is None else AvroReader(parse_schema(schema), members, symbols)
 
+    def example(self, members: Sequence[str], symbols: Symbols) -> BodyReader:
+        raise AssertionError("no kernel is loaded ahead here")
+
 
 texts = st.text(max_size=12)
 instants = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))

@@ -48,6 +48,9 @@ class LocalSchemas:
         except (IndexError, ValueError):
             return "unknown"
 
+    def example(self, members: Sequence[str], symbols: Symbols) -> BodyReader:
+        raise AssertionError("no kernel is loaded ahead here")
+
 
 def file_of(fields: Sequence[tuple[str, int, str, str]], syntax: str = "proto3") -> Any:
     """Write a file with one message of fields (name, number, kind, label)."""

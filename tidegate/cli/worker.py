@@ -114,6 +114,7 @@ def _settle(role: Role) -> None:
     them again and again: it is run by hand now and then, and what is loaded by now is left out of it for good.
     """
     decoding = decode_options(role.settings, catalogue_of(role.settings))
+    MessageDecoder(decoding, role.clock, format_=message_format(role.settings)).load_kernels()
     load_kernels(MessageDecoder(decoding, role.clock).decode, decoding, role.sequences)
     gc.collect()
     gc.freeze()

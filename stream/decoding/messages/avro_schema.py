@@ -39,6 +39,10 @@ class AvroSchemas:
         """Make a reader of a schema, or say why there is none."""
         return self._registry.load(schema_id, None, lambda schema, client: _reader(schema, client, members, symbols))
 
+    def example(self, members: Sequence[str], symbols: Symbols) -> AvroReader:
+        """Make a reader of a record without fields."""
+        return AvroReader(parse_schema({"type": "record", "name": "Example", "fields": []}), members, symbols)
+
 
 def _reader(schema: Any, client: Any, members: Sequence[str], symbols: Symbols) -> AvroReader:
     if (schema.schema_type or "AVRO") != "AVRO":
@@ -61,7 +65,7 @@ class AvroReader:
     symbols : takes the symbols of wanted enumerations
     """
 
-    def __init__(self, writer: dict[str, Any], members: Sequence[str], symbols: Symbols) -> None:
+    def __init__(self, writer: Any, members: Sequence[str], symbols: Symbols) -> None:
         named = named_types(writer)
         self._writer = writer
         self._reader = wanted_part(writer, named, members)

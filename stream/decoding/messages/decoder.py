@@ -48,6 +48,10 @@ class MessageDecoder:
         """Names by code, so far."""
         return self._decoder.clusters.names
 
+    def load_kernels(self) -> None:
+        """Load what the first messages would otherwise wait for."""
+        self._parser.load_kernels()
+
     def decode(
         self,
         values: Sequence[bytes],

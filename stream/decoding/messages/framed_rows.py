@@ -81,6 +81,10 @@ class Schemas(Protocol):
         """
         ...
 
+    def example(self, members: Sequence[str], symbols: Symbols) -> BodyReader:
+        """Make a reader of a schema that no registry has."""
+        ...
+
 
 class FramedRows:
     """Decodes framed messages into columns.
@@ -132,6 +136,14 @@ class FramedRows:
         left = self._read_left(values, np.flatnonzero(is_left).tolist(), faults)
         in_one_notation(fields, left, self._times, self._time_unit)
         return rows_of(fields, left, sorted(faults.items()), self._columns)
+
+    def load_kernels(self) -> None:
+        """Load compiled kernels, by reading nothing of a made-up schema. Asks no registry."""
+        messages = self._joined([b""])
+        fields = Fields.empty(messages.data, len(self._members), 1)
+        reader = self._schemas.example(self._members, Symbols())
+        reader.scan(messages, np.zeros(1, np.int32), np.empty(0, np.int64), fields, np.zeros(1, np.bool_))
+        self.decode([b""])
 
     def _joined(self, values: Sequence[bytes]) -> Joined:
         """Join messages, and the symbols of all schemas after them."""

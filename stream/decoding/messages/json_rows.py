@@ -67,6 +67,10 @@ class JsonRows:
         left, bad = self._parse(values, np.flatnonzero(is_left) if n_left else np.empty(0, np.int64))
         return rows_of(fields, left, bad, self._columns)
 
+    def load_kernels(self) -> None:
+        """Load compiled kernels, by decoding nothing."""
+        self.decode([])
+
     def _parse(self, values: Sequence[bytes], positions: NDArray[np.int64]) -> tuple[LeftRows, list[tuple[int, str]]]:
         parsed: list[Any] = []
         read, bad = [], []

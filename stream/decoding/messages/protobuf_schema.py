@@ -8,14 +8,14 @@ from datetime import timedelta
 from typing import Any
 
 import numpy as np
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 from numpy.typing import NDArray
 
 from stream.decoding.messages.batch import Joined
 from stream.decoding.messages.fields import EPOCH, Fields
-from stream.decoding.messages.protobuf_files import files_of, pool_of
+from stream.decoding.messages.protobuf_files import ROOT, files_of, pool_of
 from stream.decoding.messages.protobuf_kernel import scan_messages
 from stream.decoding.messages.protobuf_plan import TIMESTAMP_NAME, ProtobufPlan
 from stream.decoding.messages.registry import SchemaRegistry
@@ -45,6 +45,11 @@ class ProtobufSchemas:
         return self._registry.load(
             schema_id, "serialized", lambda schema, client: _reader(schema, client, path, members, symbols)
         )
+
+    def example(self, members: Sequence[str], symbols: Symbols) -> ProtobufReader:
+        """Make a reader of a message without fields."""
+        file = FileDescriptorProto(name=ROOT, message_type=[DescriptorProto(name="Example")])
+        return ProtobufReader([], file, (0,), members, symbols)
 
 
 def _reader(schema: Any, client: Any, path: Sequence[int], members: Sequence[str], symbols: Symbols) -> ProtobufReader:

@@ -52,6 +52,10 @@ class MessageParser(Protocol):
         """Decode messages; one that is not readable spoils no other."""
         ...
 
+    def load_kernels(self) -> None:
+        """Load compiled kernels, which takes longer than many messages do."""
+        ...
+
 
 @dataclass(slots=True)
 class LeftRows:

@@ -14,13 +14,17 @@ import pytest
 
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.messages import MessageDecoder
+from stream.decoding.messages.avro_kernel import scan_records
 from stream.decoding.messages.formats import MessageFormat, RegistryOptions
+from stream.decoding.messages.framing import read_headers
+from stream.decoding.messages.protobuf_kernel import scan_messages
 from stream.events import EventBatch
 from tests.avro_records import WATCH, encoded, framed, record, serialized
 from tests.schema_registry import FakeRegistry
 from tidegate.clock import ManualClock
 from tidegate.errors import RegistryError
 from tidegate.hashing import hash_text
+from tidegate.jit import is_compiled
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 NOON_MS = 1_704_110_400_000
@@ -229,3 +233,12 @@ def test_a_record_may_contain_itself(registry: FakeRegistry) -> None:
     schema = WATCH | {"fields": [{"name": "before", "type": ["null", "media.events.Watch"]}, *WATCH["fields"]]}  # type: ignore[misc]
     values = serialized(registry, schema, [watch(1, before=watch(0, before=None))])
     assert Reading(registry).decode(values).users.tolist() == [hash_text("u1")]
+
+
+@pytest.mark.parametrize("name", ["avro", "protobuf"])
+def test_kernels_are_loaded_without_a_registry(registry: FakeRegistry, name: Any) -> None:
+    decoder = MessageDecoder(DecodeOptions(), ManualClock(), format_=MessageFormat(name, RegistryOptions(registry.url)))
+    decoder.load_kernels()
+    assert not registry.requests
+    assert is_compiled(scan_records if name == "avro" else scan_messages)
+    assert is_compiled(read_headers)
