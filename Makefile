@@ -27,6 +27,7 @@ lint: setup ## ruff, mypy, layers
 
 bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
 	$(BIN)/python -m bench.counts
+	$(BIN)/python -m bench.decoding
 	$(BIN)/python -m bench.runs
 
 bench-peers: setup ## the same counts by Kafka Streams, Quix Streams and Faust (ten minutes), also as bench/out/peers.json
