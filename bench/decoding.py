@@ -64,7 +64,8 @@ def main() -> None:
     for name, library in LIBRARIES.items():
         more = ("--quick",) if given.quick else ()
         measured = json.loads(measure(python("-m", "bench.decoding", "--format", name, *more), one_core=True).output)
-        of = f"1 core, {measured['n_messages']:,} messages of {measured['bytes']:.0f} bytes, CPU time, median of {N_REPETITIONS}"
+        n_messages, n_bytes = measured["n_messages"], measured["bytes"]
+        of = f"1 core, {n_messages:,} messages of {n_bytes:.0f} bytes, CPU time, median of {N_REPETITIONS}"
         alone = f"{library} {version(library)}, a Python object a message"
         ratio = measured["ours"] / measured["library"]
         figures += [
