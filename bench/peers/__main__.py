@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from bench.peers.runs import Peer, Turn, missing, peers, run
 from bench.processes import cores
 from bench.table import publish
 
+LIMIT_SECONDS = 480
+"""How long the rounds may take: none is begun that would go on for longer."""
 _HEAP = ("-Xmx1g", "-XX:+UseG1GC", "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 
 
@@ -33,14 +36,14 @@ def main() -> None:
     chosen = [peer for peer in peers(share) if not given.only or peer.name.startswith(tuple(given.only))]
     absent = {peer.name: why for peer in chosen if (why := missing(peer))}
     turns = _measure([peer for peer in chosen if peer.name not in absent], n_rounds)
-    publish("peers", list(rows(chosen, turns, absent, _machine(n_rounds))))
+    publish("peers", list(rows(chosen, turns, absent, _machine(max(map(len, turns.values()), default=0)))))
 
 
 def _machine(n_rounds: int) -> str:
-    load = os.getloadavg()[1]
+    rounds = f"{n_rounds} interleaved round{'s' * (n_rounds != 1)}"
     return (
-        f"{cores()} shared with the broker, load {load:.1f}; median of {n_rounds} interleaved rounds; {N_CLUSTERS} "
-        f"clusters, {MESSAGES_OF_A_USER} messages a user; without start-up and the first tenth"
+        f"{cores()} shared with the broker, load {os.getloadavg()[1]:.1f}; median of {rounds}; {N_CLUSTERS} clusters, "
+        f"{MESSAGES_OF_A_USER} messages a user; without start-up and the first tenth"
     )
 
 
@@ -54,12 +57,16 @@ def _measure(chosen: list[Peer], n_rounds: int) -> dict[str, list[Turn]]:
         (folder / "kafka").mkdir()
         with KafkaBroker(find_kafka(), folder / "kafka", jvm_options=_HEAP) as broker:
             expected = _fill(broker, chosen)
+            started = time.perf_counter()
             for number in range(n_rounds):
                 for peer in chosen:
                     n_messages, answers = expected[peer.topic]
                     place = folder / f"{peer.command[-1].rpartition('.')[2]}-{number}"
                     turns[peer.name].append(run(peer, broker.bootstrap, n_messages, answers, place))
                     print(f"round {number + 1}: {peer.name}: {_said(turns[peer.name][-1])}", flush=True)
+                spent = time.perf_counter() - started
+                if spent + spent / (number + 1) > LIMIT_SECONDS:
+                    break
     return dict(turns)
 
 

@@ -1,4 +1,4 @@
-"""The rows of the table: each peer's rates and memory, and how Tidegate compares, per core and by the clock."""
+"""The rows of the table: each peer's rates, and how Tidegate compares, per core and by the clock."""
 
 from __future__ import annotations
 
@@ -47,7 +47,6 @@ def _of_peer(peer: Peer, turns: Sequence[Turn], why_missing: str, machine: str) 
     conditions = why_missing or of
     yield Figure(f"{peer.name}, per core", _median(turns, "core_rate"), "events/CPU-s", "", conditions)
     yield Figure(f"{peer.name}, by the clock", _median(turns, "rate"), "events/s", "", why_missing)
-    yield Figure(f"{peer.name}: peak memory", _median(turns, "peak_mib"), "MiB", "", why_missing)
 
 
 def _median(turns: Sequence[Turn], figure: str) -> float | None:

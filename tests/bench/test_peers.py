@@ -138,9 +138,9 @@ _OURS, _BARE, _FAUST = (
 
 def test_the_rows_compare_within_rounds_and_name_what_is_wrong_or_missing() -> None:
     turns = {
-        "tidegate worker": [Turn(100.0, 400.0, 50.0), Turn(110.0, 300.0, 60.0), Turn(120.0, 200.0, 70.0)],
-        "bare consume()": [Turn(200.0, 500.0, 9.0), Turn(200.0, 600.0, 9.0), Turn(fault="did not end well")],
-        "Faust": [Turn(1.0, 2.0, 3.0, "7 of 9 counts are wrong")],
+        "tidegate worker": [Turn(100.0, 400.0), Turn(110.0, 300.0), Turn(120.0, 200.0)],
+        "bare consume()": [Turn(200.0, 500.0), Turn(200.0, 600.0), Turn(fault="did not end well")],
+        "Faust": [Turn(1.0, 2.0, "7 of 9 counts are wrong")],
     }
     quix = Peer("Quix Streams", ("python",), 1_000, 1, "as it is")
     made = rows([_OURS, _BARE, _FAUST, quix], turns, {"Quix Streams": "not installed"}, "2 cores")
@@ -160,7 +160,7 @@ def test_the_rows_compare_within_rounds_and_name_what_is_wrong_or_missing() -> N
 
 def test_rates_are_per_second_of_the_clock_and_of_the_cores() -> None:
     figures = {"messages": 90, "wall_seconds": 3.0, "cpu_seconds": 4.5}
-    assert turn_of(figures, 12.0, "") == Turn(30.0, 20.0, 12.0)
+    assert turn_of(figures, "") == Turn(30.0, 20.0)
 
 
 def test_peers_of_a_quick_run_get_a_share_of_the_messages() -> None:

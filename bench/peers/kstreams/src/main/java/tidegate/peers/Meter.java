@@ -12,7 +12,8 @@ import java.util.concurrent.atomic.AtomicLong;
 
 /** Wall and CPU time of this process between two of its records; the twin of bench/peers/meter.py. */
 final class Meter {
-    private static final double WARM_UP_SHARE = 0.1;
+    /** More than for the others: the compiler works for most of a minute. */
+    private static final double WARM_UP_SHARE = 0.5;
     private static final OperatingSystemMXBean SYSTEM =
             ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
 
