@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from tidegate.errors import BrokerError, ConfigError
 
@@ -27,6 +28,13 @@ _FIXED: dict[str, Any] = {
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
 }
+
+_UNSETTLED = {
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+}
+_UNSETTLED_PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +84,31 @@ def partitions_of(consumer: Any, topic: str, identity: str) -> tuple[int, ...]:
 
 
 def bounds_of(consumer: Any, topic: str, partition: int, identity: str) -> LogBounds:
-    """Ask for a partition's first and last offset.
+    """Ask for a partition's first and last offset, again where a cluster that has just come back does not know yet.
 
     Raises
     ------
     BrokerError
         If no broker answers in time.
     """
+    retrying = Retrying(
+        retry=retry_if_exception(_is_unsettled),
+        wait=wait_fixed(_UNSETTLED_PAUSE_SECONDS),
+        stop=stop_after_delay(ANSWER_SECONDS),
+        reraise=True,
+    )
     try:
-        bounds = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ANSWER_SECONDS)
+        bounds = retrying(consumer.get_watermark_offsets, TopicPartition(topic, partition), timeout=ANSWER_SECONDS)
     except KafkaException as error:
         raise no_answer(identity, error) from error
     if bounds is None:
         raise no_answer(identity, None)
     return LogBounds(*bounds)
+
+
+def _is_unsettled(error: BaseException) -> bool:
+    """Whether the cluster is up but has not settled who leads the partition."""
+    return isinstance(error, KafkaException) and error.args[0].code() in _UNSETTLED
 
 
 def no_answer(identity: str, error: Exception | None) -> BrokerError:

@@ -311,3 +311,17 @@ def test_a_broker_that_stops_answering_between_questions_is_told() -> None:
     for consumer in (_Mute(), _Broken()):
         with pytest.raises(BrokerError, match="no broker answered"):
             kafka_log.bounds_of(consumer, "t", 0, "kafka://b/t")
+
+
+def test_a_broker_that_has_just_come_back_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kafka_log, "_UNSETTLED_PAUSE_SECONDS", 0.0)
+
+    codes = [KafkaError._UNKNOWN_PARTITION, KafkaError.LEADER_NOT_AVAILABLE]
+
+    class _Unsettled:
+        def get_watermark_offsets(self, *_: object, **__: object) -> tuple[int, int]:
+            if codes:
+                raise KafkaException(KafkaError(codes.pop()))
+            return 3, 8
+
+    assert kafka_log.bounds_of(_Unsettled(), "t", 0, "kafka://b/t") == kafka_log.LogBounds(3, 8)
