@@ -65,7 +65,7 @@ def kafka_properties(settings: RunSettings) -> dict[str, str]:
 
 
 def message_format(settings: RunSettings) -> MessageFormat:
-    """What a topic's messages are, secrets of the registry opened."""
+    """Say what a topic's messages are, secrets of the registry opened."""
     if settings.schema_registry is None:
         return MessageFormat()
     properties = {key: secret.get_secret_value() for key, secret in settings.registry.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -31,7 +32,8 @@ _NUMERIC = (
     "cache.capacity",
     "cache.latest.ttl.sec",
 )
-_USER_INFO = re.compile(r"(?<=://)[^/,@]*@")
+_USER_INFO = re.compile(r"(?<=://)([^/,]*)@")
+_CREDENTIALS = "basic.auth.user.info"
 _LONGEST_ANSWER = 200
 
 
@@ -53,7 +55,7 @@ class SchemaRegistry:
         self._place = _USER_INFO.sub("", options.url)
         self._clock = clock
         try:
-            self._client = SchemaRegistryClient({"url": options.url} | _DEFAULTS | _typed(options))
+            self._client = SchemaRegistryClient(_DEFAULTS | _typed(options))
         except (ValueError, TypeError, OSError) as error:  # the last one: files of keys and certificates
             raise ConfigError(
                 f"the schema registry's client refuses its settings ({_USER_INFO.sub('', str(error))})",
@@ -142,5 +144,11 @@ def _is_of_http(error: BaseException) -> bool:
 
 
 def _typed(options: RegistryOptions) -> dict[str, Any]:
-    """Give numbers to the properties that the client wants as numbers."""
-    return {name: float(value) if name in _NUMERIC else value for name, value in options.properties.items()}
+    """Write the client's properties: numbers as such, and credentials apart from the URL, which the client logs."""
+    typed: dict[str, Any] = {
+        name: float(value) if name in _NUMERIC else value for name, value in options.properties.items()
+    }
+    in_url = _USER_INFO.search(options.url)
+    if in_url is None or _CREDENTIALS in typed:
+        return typed | {"url": options.url}  # the client refuses two notations at once
+    return typed | {"url": _USER_INFO.sub("", options.url), _CREDENTIALS: unquote(in_url[1])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_credentials_open_a_registry_that_is_shut() -> None:
         assert "TIDEGATE_REGISTRY__BASIC_AUTH_USER_INFO" in refused.value.mend
         assert load(shut.url, number, **{"basic.auth.user.info": "ann:hush"}) == f"read {SCHEMA}"
         assert load(shut.url.replace("://", "://ann:hush@"), number) == f"read {SCHEMA}"
+
+
+def test_what_is_logged_of_requests_holds_no_password(caplog: pytest.LogCaptureFixture) -> None:
+    with FakeRegistry(user_info="ann:hush@home") as shut, caplog.at_level(logging.DEBUG):
+        number = shut.register("watches-value", SCHEMA)
+        assert load(shut.url.replace("://", "://ann:hush%40home@"), number) == f"read {SCHEMA}"
+    assert f"schemas/ids/{number}" in caplog.text
+    assert "hush" not in caplog.text
 
 
 @pytest.mark.parametrize("suffix", ["/elsewhere", "/subjects/x?"])
