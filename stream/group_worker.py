@@ -214,6 +214,12 @@ class GroupWorker:
         is_beyond = stop is not None and bool(records.offsets.size) and int(records.offsets[-1]) >= stop
         records = _within(records, owned.position, stop)
         if len(records.values):
+            if owned.is_idle and owned.shard.has_news:
+                # What is late is judged by how far an idle shard has gone along: were that forgotten in a crash, a
+                # record that has been dead-lettered could be counted the next time it is read.
+                self._commit(records.partition)
+                if records.partition not in self._owned:
+                    return
             self._admit(owned, records)
         if is_beyond:  # what is left before the stop are gaps
             owned.position = max(owned.position, stop or 0)

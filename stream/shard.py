@@ -154,9 +154,8 @@ class Shard:
         codes = self._arrivals.translate(batch.clusters[chosen], source_names)
         self._buffer.add(batch.users[chosen], codes, batch.times_ms[chosen])
         self.offsets[batch.partition] = batch.next_offset
-        # A late record, years behind perhaps, must not begin the run.
-        earliest_ms = batch.earliest_ms if all_kept else _min_or_none(batch.times_ms[kept])
-        self.earliest_ms = _fold(min, self.earliest_ms, earliest_ms)
+        # Neither a late record nor one that is not counted may begin the run: they may lie years behind.
+        self.earliest_ms = _fold(min, self.earliest_ms, _min_or_none(batch.times_ms[kept]))
         self.latest_ms = _fold(max, self.latest_ms, batch.latest_ms)
         self.marks.advance(batch.partition, int(batch.times_ms.max()) if batch.times_ms.size else None)
         if batch.at_end:

@@ -251,6 +251,21 @@ def test_a_fenced_shard_that_the_group_gives_again_or_takes_back_is_no_rivals(wo
     assert (worker.partitions, world.transitions()) == ([0], 2)
 
 
+def test_a_fenced_partition_is_no_rivals_before_the_group_has_had_its_say(world: World) -> None:
+    worker, broker = world.worker()
+    broker.assign(0, 1)
+    _step(worker)
+    ShardStore(world.database, "run", 0)
+    both = [PartitionRecords(partition, WATCHES, np.arange(5)) for partition in (0, 1)]
+    broker.script.append(lambda _: Fetched(both))
+    world.letters.on_flush = lambda: world.clock.advance_ms(130_000) or 0  # type: ignore[func-returns-value]
+    _step(worker)
+    assert (worker.partitions, worker.figures.n_fenced) == ([1], 1)
+    broker.script.append(lambda assignee: assignee.on_lost([0]))
+    _step(worker)
+    assert worker.partitions == [1]
+
+
 def _away() -> StoreUnavailableError:
     return StoreUnavailableError("the database refused", "Wait", place="store")
 
@@ -436,6 +451,41 @@ def test_a_partition_at_its_end_turns_idle_after_a_while_and_follows_the_stream(
     world.clock.advance_ms(1_000)
     _step(worker)
     assert not world.reader.marks()[0].is_idle
+
+
+def _gone_along(world: World) -> tuple[GroupWorker, FakeBroker]:
+    """A worker with an idle partition that has gone along to 50 s, which is not committed yet."""
+    worker, broker = world.worker(idle_after_seconds=30.0, checkpoint_seconds=1e6)
+    broker.assign(0)
+    broker.send(0, *WATCHES[:3], end=3)
+    _step(worker, 2)
+    world.clock.advance_ms(30_000)
+    world.stream_ms = 50_000
+    _step(worker)
+    assert world.offsets() == {}
+    return worker, broker
+
+
+def test_how_far_an_idle_partition_has_gone_along_is_committed_before_it_reads_on(world: World) -> None:
+    worker, broker = _gone_along(world)
+    broker.send(0, event(1, "d", 40), first=3)
+    _step(worker)
+    assert [(letter.offset, str(letter.outcome)) for letter in world.letters.sent] == [(3, "late")]
+    assert (world.offsets(), world.reader.marks()[0].watermark_ms) == ({0: 3}, 50_000)
+    worker.abandon()
+    other, others = world.worker()
+    others.assign(0)
+    others.send(0, event(1, "d", 40), first=3)
+    _step(other, 2)
+    assert other.figures.outcomes == {"late": 1}
+
+
+def test_an_idle_partition_that_was_taken_over_reads_nothing(world: World) -> None:
+    worker, broker = _gone_along(world)
+    ShardStore(world.database, "run", 0)
+    broker.send(0, event(1, "d", 40), first=3)
+    _step(worker)
+    assert (worker.partitions, worker.figures.n_fenced, world.letters.sent) == ([], 1, [])
 
 
 def test_a_worker_that_owns_nothing_has_not_ended(world: World) -> None:

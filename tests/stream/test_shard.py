@@ -126,6 +126,16 @@ def test_a_shut_gate_holds_all_events_of_its_pane(runs_of: Runs) -> None:
     assert shard.n_waiting == n_waiting > 0
 
 
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_a_record_that_is_not_counted_does_not_begin_the_run_in_any_batches(runs_of: Runs, size: int) -> None:
+    shard = runs_of.shard(runs_of.new())
+    for first in range(0, 40, size):
+        batch = _batch(EVENTS[first : first + size], first)
+        shard.admit(replace(batch, earliest_ms=-(10**9)), NAMES)  # a negative record, years behind
+    _end(shard)
+    assert shard.earliest_ms == min(time_ms for _, _, time_ms in EVENTS)
+
+
 def test_a_store_that_refuses_new_codes_loses_no_event(runs_of: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise StoreUnavailableError("the database refused", "Wait", place="store")
