@@ -37,6 +37,10 @@ class Coordinator:
     owner: dict[int, str] = field(default_factory=dict)
     mirror: dict[int, int] = field(default_factory=dict)
 
+    def hears_late(self) -> bool:
+        """Whether a member that was expelled does not know yet."""
+        return self.random.random() < 0.5
+
     def join(self, member: GroupMember) -> None:
         """Admit a member; one of the same name is replaced, and its partitions stay where they are."""
         former = self.members.get(member.name)
@@ -112,6 +116,8 @@ class GroupMember:
     def poll(self, assignee: Assignee) -> Fetched:
         """Hand out and take back, then fetch a little; see `stream.broker.Broker`."""
         self.point("before a poll")
+        if self.is_expelled and self.coordinator.hears_late():
+            return self._fetch()  # what was fetched ahead comes first
         if self.is_expelled:
             self._lose(assignee)
         self.coordinator.join(self)
@@ -128,6 +134,9 @@ class GroupMember:
 
     def _give_back(self, assignee: Assignee) -> None:
         books = self.coordinator
+        for partition, name in list(books.owner.items()):
+            if name == self.name and partition not in self.held and books.target.get(partition) != name:
+                del books.owner[partition]  # of a former process of this name
         moving = sorted(p for p in self.held if books.target.get(p) != self.name)
         if moving and not self.is_expelled:
             books.note("revoked")

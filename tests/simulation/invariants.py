@@ -126,6 +126,10 @@ class Invariants:
                 self._judge_range(partition, range(start, stop), late.get(partition, {}), watermark_ms)
         self._check_closing(before, now)
 
+    def epochs(self) -> dict[int, int]:
+        """Epochs of the shards after the last transaction."""
+        return {partition: shard.epoch for partition, shard in self._before.shards.items()}
+
     def _check_shard(self, partition: int, before: ShardRow | None, now: ShardRow) -> None:
         if before is None or before[:2] == now[:2]:
             return
@@ -265,6 +269,10 @@ class Invariants:
     @staticmethod
     def _is_read(log: Log, now: Snapshot) -> bool:
         return now.offsets.get(log.partition, -1) > log.records[-1].offset
+
+    def kinds(self) -> Counter[str]:
+        """Count the records by what became of them."""
+        return Counter(f"{each.outcome} records" for p in range(len(self._logs)) for each in self.judged(p))
 
     def check_end(self) -> None:
         """Check everything once more, dead letters included."""

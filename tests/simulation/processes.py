@@ -145,6 +145,11 @@ class WorkerProcess:
     is_doomed: bool = False
     worker: GroupWorker | None = None
 
+    @property
+    def n_fenced(self) -> int:
+        """Commits that were refused because another process had the shard."""
+        return 0 if self.worker is None else self.worker.figures.n_fenced
+
     def step(self) -> None:
         """Start, or poll once and do what follows."""
         if self.worker is None:

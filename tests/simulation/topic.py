@@ -104,7 +104,7 @@ class _Writer:
 
     def __init__(self, scenario: Scenario, draw: Random, partition: int) -> None:
         self._scenario, self._draw, self._partition = scenario, draw, partition
-        self._users = [f"user {partition}.{number}" for number in range(draw.randint(1, 3))]
+        self._users = [f"user {partition}.{number}" for number in range(draw.choice([1, 2, 3, 6]))]
         self._step_ms = draw.choice([6_000, 15_000, 30_000])
         self._latest_ms = BEGIN_MS + draw.choice([0, 0, 1, 3]) * PANE_MS // 2 + draw.randint(0, 50_000)
         self._rates = draw.choice([(0.0, 0.0, 0.0), (0.08, 0.05, 0.05)])

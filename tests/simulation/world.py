@@ -21,7 +21,7 @@ from tests.simulation.processes import ControllerProcess, EvaluatorProcess, Lett
 from tests.simulation.scenario import Scenario, scenario_of
 from tests.simulation.store_faults import Disk, Fate, FaultyDatabase, SimulatedCrashError
 from tests.simulation.topic import NOW_MS, logs_of
-from tidegate.errors import BrokerError, StoreUnavailableError
+from tidegate.errors import BrokerError, FencedError, StoreUnavailableError
 
 _DEEPEST = 3
 _CALM_ROUNDS = 150
@@ -76,6 +76,8 @@ class World:
         self._workers: list[WorkerProcess | None] = [None] * self.scenario.n_workers
         self._n_started = 0
         self._held_up: dict[str, int] = {}
+        self._epochs: dict[int, int] = {}
+        self._usurped: set[int] = set()
         self._controller = ControllerProcess("controller", self._database())
         self._evaluators = [
             EvaluatorProcess(f"evaluator {number}", self.scenario, self._database())
@@ -134,8 +136,18 @@ class World:
         process = self._stack[-1]
         self.happened["transactions"] += 1
         self.invariants.committed(process.letters.late if isinstance(process, WorkerProcess) else {})
+        self._note_usurpers(process)
         if self.random.random() < self.scenario.check_share:
             self.invariants.check_all()
+
+    def _note_usurpers(self, process: Process) -> None:
+        """A member that was held up while it was given a partition may take it over when another one has it."""
+        epochs = self.invariants.epochs()
+        for partition, epoch in epochs.items():
+            if epoch != self._epochs.get(partition, 0) and self.coordinator.owner.get(partition) != process.name:
+                self.note(f"usurped: {partition}")
+                self._usurped.add(partition)
+        self._epochs = epochs
 
     # Who does what.
 
@@ -152,7 +164,7 @@ class World:
                 self.tick()
             self._calm_down()
         self.invariants.check_end()
-        assert not self._stack
+        self.happened["fenced"] += sum(process.n_fenced for process in self._workers if process is not None)
 
     def tick(self) -> None:
         """Let one thing happen."""
@@ -183,6 +195,12 @@ class World:
         except (StoreUnavailableError, BrokerError) as error:
             self.note(f"gives up: {type(error).__name__}")
             self._give_up(process)
+        except FencedError as error:
+            # The usurper hears from the group that it has lost the partition; its rightful owner ends, and starts anew.
+            if error.place not in {f"topic[{partition}]" for partition in self._usurped}:
+                raise
+            self.note("gives up: a usurper")
+            self._give_up(process)
         finally:
             self._stack.pop()
 
@@ -198,6 +216,7 @@ class World:
         """A process is gone; an evaluator or controller is started again at once."""
         process.is_doomed = False
         if isinstance(process, WorkerProcess):
+            self.happened["fenced"] += process.n_fenced
             process.letters.arrive(self.random.randint(0, len(process.letters.queued)))
             self._workers[self._workers.index(process)] = None
 
