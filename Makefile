@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-peers faults lock clean
+.PHONY: help setup demo test lint bench bench-peers faults lock clean simulate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -24,6 +24,10 @@ lint: setup ## ruff, mypy, layers
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports > .import-report 2>&1 || { cat .import-report; exit 1; }
+
+SEEDS ?= 5000
+simulate: setup ## SEEDS=5000 simulated schedules of crashes, rebalances and torn writes; planted mistakes must be caught
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
 	$(BIN)/python -m bench.counts
