@@ -71,7 +71,7 @@ def main() -> None:
         figures += [
             Figure(f"{name}: decoder", measured["ours"], "messages/s", GOAL, of),
             Figure(f"{name}: library alone", measured["library"], "messages/s", "", alone),
-            Figure(f"{name}: decoder to library", ratio, "ratio", "> 1", "ours does all that follows as well"),
+            Figure(f"{name}: decoder to library", ratio, "ratio", "", "ours does all that follows as well"),
         ]
     publish("decoding", figures)
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import IO, Any, cast
 
 import numpy as np
 from confluent_kafka.schema_registry._sync.avro import _resolve_named_schema
 from confluent_kafka.schema_registry.common.avro import parse_schema_with_repo
-from fastavro import parse_schema, schemaless_reader
+from fastavro import _read_py, parse_schema, schemaless_reader
 from numpy.typing import NDArray
 
 from stream.decoding.messages.avro_kernel import scan_records
 from stream.decoding.messages.avro_plan import AvroPlan
+from stream.decoding.messages.avro_types import contains_itself, named_types, wanted_part
 from stream.decoding.messages.batch import Joined
 from stream.decoding.messages.fields import Fields
 from stream.decoding.messages.registry import SchemaRegistry
 from stream.decoding.messages.symbols import Symbols
-
-_NAMED = ("record", "error", "enum", "fixed")
 
 
 class AvroSchemas:
@@ -70,6 +69,8 @@ class AvroReader:
         self._writer = writer
         self._reader = wanted_part(writer, named, members)
         self._members = members
+        # The compiled reader would run out of stack, and the process die of it, where records nest deeply enough.
+        self._read = _read_py.schemaless_reader if contains_itself(writer, named) else schemaless_reader
         self._plan = AvroPlan.of(writer, named, members, symbols)
 
     def scan(
@@ -92,7 +93,7 @@ class AvroReader:
 
     def read(self, body: bytes) -> list[Any]:
         """Read one record with fastavro; raises whatever it raises, and EOFError where a body is cut off."""
-        record: Any = schemaless_reader(cast(IO[bytes], Body(body)), self._writer, self._reader)
+        record: Any = self._read(cast(IO[bytes], Body(body)), self._writer, self._reader)
         return [record.get(name) for name in self._members]
 
 
@@ -119,66 +120,3 @@ class Body:
             raise EOFError
         start, self._at = self._at, end
         return self._data[start:end]
-
-
-def wanted_part(writer: Mapping[str, Any], named: Mapping[str, Any], members: Sequence[str]) -> Any:
-    """Make the reader's schema: the wanted fields alone, with all types that they need.
-
-    Parameters
-    ----------
-    writer : dict        a record's schema, parsed by fastavro
-    named : all types that it names
-    members : names that are wanted
-    """
-    defined = {writer["name"]}
-    fields = [
-        {"name": field["name"], "type": _closed(field["type"], named, defined)}
-        for field in writer["fields"]
-        if field["name"] in members
-    ]
-    return parse_schema({"type": "record", "name": writer["name"], "fields": fields})
-
-
-def named_types(writer: Mapping[str, Any]) -> dict[str, Any]:
-    """Find the definitions of all types that a schema names, itself among them."""
-    named: dict[str, Any] = {}
-    _collect(writer, named)
-    return named
-
-
-def _collect(kind: Any, named: dict[str, Any]) -> None:
-    """Find the definitions of all named types."""
-    if isinstance(kind, list):
-        for branch in kind:
-            _collect(branch, named)
-    elif isinstance(kind, dict):
-        if kind["type"] in _NAMED:
-            named[kind["name"]] = kind
-        for field in kind.get("fields", ()):
-            _collect(field["type"], named)
-        for inner in ("items", "values"):
-            if inner in kind:
-                _collect(kind[inner], named)
-        if isinstance(kind["type"], (dict, list)):
-            _collect(kind["type"], named)
-
-
-def _closed(kind: Any, named: Mapping[str, Any], defined: set[str]) -> Any:
-    """Write a type so that what it names is defined where it is named first."""
-    if isinstance(kind, list):
-        return [_closed(branch, named, defined) for branch in kind]
-    if isinstance(kind, str):
-        return _closed(named[kind], named, defined) if kind in named and kind not in defined else kind
-    if kind["type"] in _NAMED:
-        if kind["name"] in defined:
-            return kind["name"]
-        defined.add(kind["name"])
-    inner: dict[str, Any] = {key: value for key, value in kind.items() if not key.startswith("__")}
-    if "fields" in inner:
-        inner["fields"] = [field | {"type": _closed(field["type"], named, defined)} for field in inner["fields"]]
-    for key in ("items", "values"):
-        if key in inner:
-            inner[key] = _closed(inner[key], named, defined)
-    if isinstance(inner["type"], (dict, list)):
-        inner["type"] = _closed(inner["type"], named, defined)
-    return inner

@@ -242,3 +242,15 @@ def test_kernels_are_loaded_without_a_registry(registry: FakeRegistry, name: Any
     assert not registry.requests
     assert is_compiled(scan_records if name == "avro" else scan_messages)
     assert is_compiled(read_headers)
+
+
+@pytest.mark.parametrize("depth", [10, 10_000, 1_000_000])
+def test_records_that_nest_deeply_are_faults_and_no_crash(registry: FakeRegistry, depth: int) -> None:
+    inner = {"type": "array", "items": {"type": "map", "values": ["null", "media.events.Watch"]}}
+    fields = [{"name": "before", "type": ["null", "media.events.Watch"]}, {"name": "more", "type": inner}]
+    schema = WATCH | {"fields": [*fields, *WATCH["fields"]]}  # type: ignore[misc]
+    number = registry.register("t-value", json.dumps(schema))
+    (good,) = serialized(registry, schema, [watch(1, before=None, more=[])])
+    batch = Reading(registry).decode([framed(number, b"\2" * depth), good])
+    assert batch.users.tolist() == [hash_text("u1")]
+    assert ("nests too deeply" in batch.issues[0].found) == (depth > 10)
