@@ -13,16 +13,20 @@ from typing import Any
 
 def offsets_first() -> None:
     """Commit offsets in a transaction of their own before the counts: what lies between the two is lost."""
-    from stream import shard_store
     from stream.checkpoint import Checkpoint
+    from stream.database import put_rows
     from stream.schema import offsets
     from stream.shard_store import ShardStore
 
     commit = ShardStore.commit
 
     def torn(self: ShardStore, checkpoint: Checkpoint) -> None:
+        rows = [
+            {"run_id": self.run_id, "shard": self.shard, "partition": partition, "next_offset": n, "latest_ms": ms}
+            for partition, (n, ms) in checkpoint.offsets.items()
+        ]
         with self.database.writing() as connection:
-            self._put_all(connection, offsets, shard_store._offset_rows(checkpoint))
+            put_rows(connection, offsets, rows)
         commit(self, checkpoint)
 
     ShardStore.commit = torn  # type: ignore[method-assign]
@@ -54,8 +58,8 @@ def kafka_offsets() -> None:
     """
     from confluent_kafka import KafkaException, TopicPartition
 
-    from stream import shard_store
     from stream.checkpoint import Checkpoint
+    from stream.database import put_rows
     from stream.schema import pane_parts
     from stream.shard_store import ShardStore
     from stream.sources.kafka_group import KafkaGroup
@@ -63,8 +67,13 @@ def kafka_offsets() -> None:
     commit = ShardStore.commit
 
     def apart(self: ShardStore, checkpoint: Checkpoint) -> None:
+        part = {"run_id": self.run_id, "shard": self.shard, "commit_number": -time.time_ns()}
+        rows = [
+            part | {"pane": pane, "keys": counts.keys.tobytes(), "counts": counts.counts.tobytes()}
+            for pane, counts in checkpoint.counts.items()
+        ]
         with self.database.writing() as connection:
-            self._put_all(connection, pane_parts, shard_store._part_rows(checkpoint, -time.time_ns()))
+            put_rows(connection, pane_parts, rows)
         commit(self, replace(checkpoint, counts={}))
 
     start_of = KafkaGroup.start_of
