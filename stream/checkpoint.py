@@ -165,6 +165,11 @@ def _decode_columns(body: bytes) -> dict[str, Any]:
     return {name: np.frombuffer(value, _DTYPES[name]) if name in _DTYPES else value for name, value in columns.items()}
 
 
+def bytes_of_counts(counts: BucketedCounts) -> dict[str, bytes]:
+    """Write counts as they are stored: columns `keys` and `counts`."""
+    return {"keys": counts.keys.tobytes(), "counts": counts.counts.tobytes()}
+
+
 def counts_of_bytes(keys: bytes, counts: bytes) -> BucketedCounts:
     """Read counts as they are stored."""
     return BucketedCounts(np.frombuffer(keys, np.int64), np.frombuffer(counts, np.int64))

@@ -34,6 +34,7 @@ from tidegate.errors import FencedError, StoreUnavailableError
 _LOG = logging.getLogger("tidegate.worker")
 _T = TypeVar("_T")
 _LONGEST_PAUSE_SECONDS = 2.0
+_COMMIT_SHARE = 0.1  # of a worker's time, at most, for commits that are made because it is time
 _RIVAL_SECONDS = 120.0  # a group needs its session timeout (45 s by default) and a rebalance to take a partition back
 
 
@@ -67,7 +68,7 @@ class GroupOptions:
     ----------
     topic : str
     checkpoint_records : int       records of a shard between commits, at most about this many are read again
-    checkpoint_seconds : float     time between commits of a shard that has read something
+    checkpoint_seconds : float     least time between commits of a shard that has read something
     max_waiting : int              events that a shard may hold while its gate is shut; then it is not read from
     idle_after_seconds : float     how long a partition rests at its end until it counts as idle
     patience_seconds : float       how long the store may be away
@@ -139,6 +140,7 @@ class GroupWorker:
         self._clock, self._options = clock, options
         self._owned: dict[int, Owned] = {}
         self._fenced_since: dict[int, float] = {}
+        self._commit_seconds = 0.0  # of a typical one
         self.figures = WorkerFigures()
 
     @property
@@ -285,10 +287,15 @@ class GroupWorker:
         if partition not in self._owned:
             return  # fenced while a pane was closed
         shard, now_seconds = owned.shard, self._clock.monotonic_seconds()
-        is_due = now_seconds - owned.committed_seconds >= self._options.checkpoint_seconds
+        is_due = now_seconds - owned.committed_seconds >= self._checkpoint_seconds
         if shard.n_uncommitted >= self._options.checkpoint_records or (is_due and shard.has_news):
             self._commit(partition)
         self._hold_back(partition, owned, is_held)
+
+    @property
+    def _checkpoint_seconds(self) -> float:
+        """Time between commits of a shard: as asked for, or longer where many shards or a slow store would take all."""
+        return max(self._options.checkpoint_seconds, len(self._owned) * self._commit_seconds / _COMMIT_SHARE)
 
     def _rest(self, partition: int, owned: Owned) -> None:
         """Turn idle after a while at the end of the log, and go along with the others while it lasts."""
@@ -335,6 +342,7 @@ class GroupWorker:
         """Make a shard's work true: dead letters first, then the commit, then the mirror that nothing rests on."""
         owned = self._owned[partition]
         self._dead_letters.flush()
+        started_seconds = self._clock.monotonic_seconds()
         try:
             self._patiently(owned.shard.commit)
         except FencedError:
@@ -343,6 +351,8 @@ class GroupWorker:
             self.figures.n_fenced += 1
             return
         owned.committed_seconds = self.figures.last_seconds = self._clock.monotonic_seconds()
+        took_seconds = min(owned.committed_seconds - started_seconds, _LONGEST_PAUSE_SECONDS)  # an outage says nothing
+        self._commit_seconds += (took_seconds - self._commit_seconds) / 8
         self.figures.n_commits += 1
         self._broker.mirror(owned.shard.offsets)
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, select
 
-from stream.checkpoint import counts_of_bytes
+from stream.checkpoint import bytes_of_counts, counts_of_bytes
 from stream.database import put_rows
 from stream.schema import pane_counts, pane_parts
 from tidegate.counts import BucketedCounts, bucket_of_key, pack_transitions, pair_of_key, successor_of_key, unpack_pairs
@@ -31,8 +31,7 @@ def put_merged(connection: Connection, run_id: str, pane: int, merged: BucketedC
     if row is not None:
         merged = BucketedCounts.merge([counts_of_bytes(*row), merged])
     if merged.keys.size:
-        columns = {"keys": merged.keys.tobytes(), "counts": merged.counts.tobytes()}
-        put_rows(connection, pane_counts, [{"run_id": run_id, "pane": pane, **columns}])
+        put_rows(connection, pane_counts, [{"run_id": run_id, "pane": pane, **bytes_of_counts(merged)}])
     connection.execute(delete(pane_parts).where(pane_parts.c.run_id == run_id, pane_parts.c.pane == pane))
 
 

@@ -218,14 +218,22 @@ class SequenceState:
         self._regions.is_dirty[: self.n_users] = False
         return self._segment(np.arange(self.n_users))
 
+    def n_open(self, before_ms: int) -> int:
+        """Count the users whose sequence a watch from `before_ms` on may go on with. `O(u)`."""
+        return int(self._is_open(before_ms).sum())
+
+    def _is_open(self, before_ms: int) -> NDArray[np.bool_]:
+        last_ms = self._regions.last_ms[: self.n_users]
+        if self.options.gap_ms is None:
+            return np.ones(self.n_users, np.bool_)
+        return np.asarray(last_ms >= before_ms - self.options.gap_ms)
+
     def forget_closed(self, before_ms: int) -> None:
         """Forget users whose sequence a gap has closed for any watch from `before_ms` on.
 
         Nothing follows from it: a newcomer's state is the same. `O(u)`; the users that stay get new slots.
         """
-        if self.options.gap_ms is None:
-            return
-        is_open = self._regions.last_ms[: self.n_users] >= before_ms - self.options.gap_ms
+        is_open = self._is_open(before_ms)
         if is_open.all():
             return
         kept = self._segment(np.flatnonzero(is_open))

@@ -22,13 +22,15 @@ from stream.event_ids import SeenEvents
 from stream.events import EventBatch, Outcome
 from stream.predictions import Predictions
 from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS, ReorderBuffer, Watermarks, late_events
-from stream.sequences import SequenceOptions, SequenceState
+from stream.sequences import SequenceOptions, SequenceState, UserSegment
 from stream.shard_store import ShardStore
 from tidegate.counts import BucketedCounts
 
 MAX_ISSUES = 20
-# Above this many segments a restart reads more garbage than state: all of it is written anew.
 MAX_SEGMENTS = 32
+"""Segments of sequence state above which it is looked whether writing all of it anew is worth it."""
+MOST_SEGMENTS = 1_024
+"""Segments above which it is written anew in any case: a restart reads them one by one."""
 
 Gate = Callable[[int], Predictions | None]
 """Called with a pane before it is counted; returns what scores it, or None where that is not known yet."""
@@ -109,6 +111,8 @@ class Shard:
         self._arrivals = ArrivalNames()
         self._committed_marks = Marks()
         self._pending: Checkpoint | None = None
+        # Of sequence state in the store: segments, and entries of users in them, one user's several times.
+        self._n_segments = self._n_stored = 0
         self._restore()
 
     @property
@@ -237,12 +241,19 @@ class Shard:
         if self._pending is None:
             self._pending = self._checkpoint()
         self._store.commit(self._pending)
+        self._count_segment(self._pending.segment, replaces=self._pending.replaces_segments)
         self._committed_marks, self._pending = self._pending.marks, None
         self._counts.clear()
         self.n_uncommitted = 0
 
+    def _count_segment(self, segment: UserSegment | None, *, replaces: bool = False) -> None:
+        n_users = 0 if segment is None else int(segment.users.shape[0])
+        kept = 0 if replaces else 1
+        self._n_segments = kept * self._n_segments + bool(n_users)
+        self._n_stored = kept * self._n_stored + n_users
+
     def _checkpoint(self) -> Checkpoint:
-        replaces = self._store.n_segments() >= MAX_SEGMENTS
+        replaces = self._is_worn()
         if replaces:
             self.sequences.forget_closed(self.counted_ms)
         latest_ms = self.marks.latest_ms
@@ -261,6 +272,17 @@ class Shard:
             counts={pane: count_keys(parts) for pane, parts in self._counts.items()},
             stats={pane: self.sequences.stats.of_pane(pane) for pane in self._touched_panes()},
         )
+
+    def _is_worn(self) -> bool:
+        """Whether half of what is stored of sequences is garbage: then writing all anew costs what was written since.
+
+        So state is written twice at most, a restart reads twice what is open at most, and users who are gone go.
+        """
+        if self._n_segments < MAX_SEGMENTS:
+            return False
+        if self._n_segments >= MOST_SEGMENTS:
+            return True
+        return self._n_stored >= 2 * self.sequences.n_open(self.counted_ms)
 
     def _public_marks(self) -> Marks:
         marks = self.marks
@@ -301,6 +323,7 @@ class Shard:
         store, progress = self._store, self._store.progress()
         for segment in store.segments():
             self.sequences.load(segment)
+            self._count_segment(segment)
         for pane, figures in store.shard_stats().items():
             self.sequences.stats.set_pane(pane, np.frombuffer(figures, np.int64))
         stored = store.offsets()

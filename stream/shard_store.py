@@ -20,7 +20,6 @@ from sqlalchemy import (
     bindparam,
     case,
     delete,
-    func,
     insert,
     select,
     update,
@@ -32,12 +31,15 @@ from stream.checkpoint import (
     Marks,
     Progress,
     WaitingEvents,
+    bytes_of_counts,
+    counts_of_bytes,
     decode_event_ids,
     decode_segment,
     decode_waiting,
     encode_columns,
 )
 from stream.database import Database, add_rows, put_rows
+from stream.part_levels import PartLevels
 from stream.run_reader import RunReader
 from stream.schema import (
     OF_A_RUN,
@@ -52,6 +54,7 @@ from stream.schema import (
     waiting_segments,
 )
 from stream.sequences import UserSegment
+from tidegate.counts import BucketedCounts
 from tidegate.errors import FencedError
 
 
@@ -69,7 +72,6 @@ _ADVANCE = update(shards).where(
 )
 _DROP_WAITING, _DROP_EVENT_IDS = _drop_old(waiting_segments), _drop_old(event_id_segments)
 _DROP_SEGMENTS = delete(sequence_segments).where(*_of_shard(sequence_segments))
-_COUNT_SEGMENTS = select(func.count()).select_from(sequence_segments).where(*_of_shard(sequence_segments))
 
 
 class ShardStore(RunReader):
@@ -109,6 +111,14 @@ class ShardStore(RunReader):
             )
         row = connection.execute(select(shards.c.epoch, shards.c.commit_number).where(*self._mine(shards))).one()
         self._epoch, self._commit_number = int(row.epoch), int(row.commit_number)
+        self._levels = PartLevels(self._part_numbers(connection))
+
+    def _part_numbers(self, connection: Connection) -> dict[int, list[int]]:
+        key = pane_parts.c.pane, pane_parts.c.commit_number
+        numbers: dict[int, list[int]] = {}
+        for row in connection.execute(select(*key).where(*self._mine(pane_parts)).order_by(*key)):
+            numbers.setdefault(row.pane, []).append(row.commit_number)
+        return numbers
 
     def progress(self) -> Progress:
         """How far the shard has come."""
@@ -141,11 +151,6 @@ class ShardStore(RunReader):
         rows = self._rows(pane_stats, pane_stats.c.pane, pane_stats.c.shard == self.shard)
         return {row.pane: row.figures for row in rows}
 
-    def n_segments(self) -> int:
-        """Count the stored segments of sequence state, to know when replacing them all is worth it."""
-        with self.database.reading() as connection:
-            return int(connection.scalar(_COUNT_SEGMENTS, self._me) or 0)
-
     def _segment_rows(self, table: Table) -> Iterator[Any]:
         """Read segments one by one: together they may be as large as the state that is built from them."""
         numbers = [
@@ -173,7 +178,7 @@ class ShardStore(RunReader):
         """Make a checkpoint true, or nothing of it. May be repeated when its outcome is unknown.
 
         1. Compare and set: the shard must still be at this owner's epoch and commit.
-        2. Append the counts since the last commit, pane by pane.
+        2. Append the counts since the last commit, pane by pane, merged with some of before where those are many.
         3. Append the state of the users that changed (or replace all of it).
         4. Append the events that wait and the event ids, drop those that are done with.
         5. Put offsets, clusters and pane figures.
@@ -188,13 +193,41 @@ class ShardStore(RunReader):
             If it refuses for good; nothing was changed.
         """
         number = self._commit_number + 1
+        joined = self._joined_parts(checkpoint)
         with self.database.writing() as connection:
             if self._advance(connection, number, checkpoint):  # 1
-                self._write(connection, number, checkpoint)
+                self._write(connection, number, checkpoint, joined)
         self._commit_number = number
+        self._levels.settle(joined, number, checkpoint.progress.closed_pane)
 
-    def _write(self, connection: Connection, number: int, checkpoint: Checkpoint) -> None:
-        self._put_all(connection, pane_parts, _part_rows(checkpoint, number))  # 2
+    def _joined_parts(self, checkpoint: Checkpoint) -> dict[int, list[int]]:
+        """Choose the parts of before that this commit's are merged with, by pane.
+
+        None of a pane that this commit closes: once it is closed its parts are the evaluator's.
+        """
+        closed_pane = checkpoint.progress.closed_pane
+        return {
+            pane: self._levels.joined_by(pane) if closed_pane is None or pane > closed_pane else []
+            for pane, counts in checkpoint.counts.items()
+            if counts.keys.size
+        }
+
+    def _put_parts(
+        self, connection: Connection, number: int, checkpoint: Checkpoint, joined: dict[int, list[int]]
+    ) -> None:
+        rows = []
+        for pane, numbers in joined.items():
+            counts = checkpoint.counts[pane]
+            if numbers:
+                others = (*self._mine(pane_parts), pane_parts.c.pane == pane, pane_parts.c.commit_number.in_(numbers))
+                stored = connection.execute(select(pane_parts.c["keys"], pane_parts.c.counts).where(*others)).all()
+                counts = BucketedCounts.merge([counts, *(counts_of_bytes(*row) for row in stored)])
+                connection.execute(delete(pane_parts).where(*others))
+            rows.append({"pane": pane, "commit_number": number, **bytes_of_counts(counts)})
+        self._put_all(connection, pane_parts, rows)
+
+    def _write(self, connection: Connection, number: int, checkpoint: Checkpoint, joined: dict[int, list[int]]) -> None:
+        self._put_parts(connection, number, checkpoint, joined)  # 2
         if checkpoint.replaces_segments:  # 3
             connection.execute(_DROP_SEGMENTS, self._me)
         if checkpoint.segment is not None and checkpoint.segment.users.size:
@@ -286,14 +319,6 @@ def _clear(connection: Connection, run_id: str) -> None:
     connection.execute(update(shards).where(shards.c.run_id == run_id).values(epoch=shards.c.epoch + 1, **fresh))
     blank = dict.fromkeys(("stream_ms", "first_pane", "closed_pane"))
     connection.execute(update(runs).where(runs.c.run_id == run_id).values(is_finished=False, has_ended=False, **blank))
-
-
-def _part_rows(checkpoint: Checkpoint, number: int) -> list[dict[str, Any]]:
-    return [
-        {"pane": pane, "commit_number": number, "keys": part.keys.tobytes(), "counts": part.counts.tobytes()}
-        for pane, part in checkpoint.counts.items()
-        if part.keys.size
-    ]
 
 
 def _offset_rows(checkpoint: Checkpoint) -> list[dict[str, Any]]:

@@ -49,7 +49,7 @@ class GroupSettings(RunSettings):
     until_end: bool = Field(False, description="read to the ends that the partitions have now, and stop")
     dead_letters: str | None = Field(None, description="topic for records that cannot be counted; default: dropped")
     max_bad_share: float = Field(0.05, gt=0, le=1, description="share of such records above which a worker stops")
-    checkpoint_interval: str = Field("1s", description="time between commits of a partition")
+    checkpoint_interval: str = Field("1s", description="least time between commits of a partition")
     max_waiting: int = Field(500_000, ge=1, description="events that a partition may hold while it waits at a pane")
     idle_after: str = Field("30s", description="rest at a partition's end after which it holds nobody back")
     store_patience: str = Field("5m", description="how long the store may be away before a role gives up")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,7 @@ from stream.checkpoint import Checkpoint, EventIds, Marks, Progress, StoredIssue
 from stream.closing import PaneCloser, PaneClosing, expire_panes
 from stream.database import Database
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
-from stream.pane_merge import merge_parts
+from stream.pane_merge import merge_parts, parts_of
 from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS
 from stream.run_reader import RunReader, RunState
 from stream.schema import clusters, event_id_segments, pane_counts, pane_parts, runs, shards, waiting_segments
@@ -230,10 +231,9 @@ def test_an_owner_that_was_replaced_is_fenced_before_and_after_the_new_ones_firs
     assert _content(owner) == after
 
 
-def test_a_commit_whose_answer_got_lost_is_applied_once_when_it_is_repeated(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shard, writing = store.shard(), store.database.writing
+@contextmanager
+def _answers_getting_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    writing = store.database.writing
 
     class Lost:
         def __enter__(self) -> Any:
@@ -244,10 +244,17 @@ def test_a_commit_whose_answer_got_lost_is_applied_once_when_it_is_repeated(
             self.block.__exit__(*args)
             raise StoreUnavailableError("the connection broke", "Wait", place="store")
 
-    monkeypatch.setattr(store.database, "writing", Lost)
-    with pytest.raises(StoreUnavailableError):
+    with monkeypatch.context() as patch:
+        patch.setattr(store.database, "writing", Lost)
+        yield
+
+
+def test_a_commit_whose_answer_got_lost_is_applied_once_when_it_is_repeated(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = store.shard()
+    with _answers_getting_lost(store, monkeypatch), pytest.raises(StoreUnavailableError):
         shard.commit(_full_checkpoint())
-    monkeypatch.undo()
     applied = _content(shard)
     assert applied["parts"] == [(5, [2**62, 2**62 + 1], [2, 1])]
     shard.commit(_full_checkpoint())
@@ -479,6 +486,38 @@ def test_closed_panes_speak_in_ids_by_first_event_time_and_then_name(store: Stor
     assert _same(store.reader.counts(1, 1), _transitions(0, 3, 1, 1))
     assert store.reader.n_rows(pane_parts) == 0
     assert store.reader.n_rows(pane_counts) == 2
+
+
+def test_parts_of_an_open_pane_stay_few_and_sum_up_whoever_owns_the_shard(store: Store) -> None:
+    store.join(1)
+    shard = store.shard()
+    for number in range(1, 201):
+        if number % 30 == 0:
+            shard = store.shard()
+        counts = {0: _counts((number % 5, 1)), 1: _counts((7, number))}
+        shard.commit(Checkpoint(Progress(), counts=counts))
+    assert store.reader.n_rows(pane_parts) <= 2 * 7 * 3
+    closing = Checkpoint(Progress(closed_pane=0), marks=Marks(0, 200, 200, 100), counts={0: _counts((9, 1))})
+    n_parts = store.reader.n_rows(pane_parts)
+    shard.commit(closing)
+    assert store.reader.n_rows(pane_parts) == n_parts + 1  # what is being closed is the evaluator's
+    assert store.closer().close_next() == PaneClosing(0, 0, is_last=False)
+    assert _same(store.reader.counts(0, 0), _counts(*((key, 40) for key in range(5)), (9, 1)))
+    shard.commit(Checkpoint(Progress(closed_pane=1), marks=Marks(0, 300, 300, 200)))
+    assert store.closer().close_next() == PaneClosing(1, 0, is_last=False)
+    assert _same(store.reader.counts(1, 1), _counts((7, sum(range(1, 201)))))
+
+
+def test_a_merge_of_parts_whose_answer_got_lost_happened_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.join(1)
+    shard = store.shard()
+    for number in range(1, 100):
+        checkpoint = Checkpoint(Progress(), counts={1: _counts((7, number))})
+        with _answers_getting_lost(store, monkeypatch), pytest.raises(StoreUnavailableError):
+            shard.commit(checkpoint)
+        shard.commit(checkpoint)
+    with store.database.reading() as connection:
+        assert _same(parts_of(connection, store.run_id, 1), _counts((7, sum(range(100)))))
 
 
 def _same(one: BucketedCounts, other: BucketedCounts) -> bool:

@@ -13,6 +13,7 @@ import pytest
 
 from stream.bad_share import BadShare
 from stream.broker import Assignee, DeadLetter, Fetched, PartitionRecords
+from stream.checkpoint import Checkpoint
 from stream.database import Database
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.messages import MessageDecoder
@@ -192,6 +193,28 @@ def test_a_partition_that_is_given_is_counted_and_one_that_is_asked_back_is_comm
     others.assign(0)
     _step(other)
     assert others.starts == {0: 5}
+
+
+def test_commits_are_made_less_often_where_they_would_take_all_the_time(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = ShardStore.commit
+
+    def slow(store: ShardStore, checkpoint: Checkpoint) -> None:
+        world.clock.sleep(0.4)
+        commit(store, checkpoint)
+
+    monkeypatch.setattr(ShardStore, "commit", slow)
+    worker, broker = world.worker(checkpoint_seconds=1.0)
+    broker.assign(0, 1)
+    _step(worker)
+    n_commits, started = worker.figures.n_commits, world.clock.monotonic_seconds()
+    for second in range(200):
+        broker.send(0, event(1, "a", 20 + second), first=second)
+        world.clock.sleep(1.0)
+        _step(worker)
+    took_seconds = 0.4 * (worker.figures.n_commits - n_commits)
+    assert 0.02 < took_seconds / (world.clock.monotonic_seconds() - started) < 0.15
 
 
 def test_a_partition_that_was_lost_is_let_go_without_a_commit(world: World) -> None:

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stream import shard as shard_module
 from stream.database import Database
 from stream.events import EventBatch, Outcome
 from stream.predictions import Predictions, no_predictions
+from stream.schema import sequence_segments
 from stream.sequences import SequenceOptions
 from stream.shard import Gate, Shard, ShardOptions
 from stream.shard_store import ShardStore, join_run
@@ -224,3 +226,22 @@ def test_events_without_ids_are_never_duplicates(runs_of: Runs) -> None:
     shard.admit(_batch(EVENTS[:2], 0, [0, 0]), NAMES)
     admission = shard.admit(replace(_batch(EVENTS[:2], 2), event_ids=None), NAMES)
     assert admission.is_duplicate.tolist() == [False, False]
+
+
+@pytest.mark.parametrize(("n_users", "most"), [(1, 2), (100, 6)])
+def test_state_is_written_anew_when_half_of_what_is_stored_is_garbage_or_in_too_many_pieces(
+    runs_of: Runs, monkeypatch: pytest.MonkeyPatch, n_users: int, most: int
+) -> None:
+    monkeypatch.setattr(shard_module, "MAX_SEGMENTS", 2)
+    monkeypatch.setattr(shard_module, "MOST_SEGMENTS", 6)
+    run_id = runs_of.new()
+    sizes = []
+    for number in range(20):
+        if number % 9 == 0:  # a new owner counts what is there
+            shard = runs_of.shard(run_id)
+        shard.admit(_batch([(number % n_users, number % 5, 100 * number)], number), NAMES)
+        _count(shard)
+        shard.commit()
+        sizes.append(shard._store.n_rows(sequence_segments))
+    assert max(sizes) == most
+    assert runs_of.shard(run_id).sequences.n_users == min(n_users, 19)  # the last event waits

@@ -13,6 +13,7 @@ import pytest
 from stream import store as store_module
 from stream.checkpoint import Checkpoint, Progress, StoredIssue
 from stream.database import put_rows
+from stream.schema import sequence_segments
 from stream.sequences import UserSegment
 from stream.store import RunStore
 from tidegate.counts import BucketedCounts
@@ -110,7 +111,7 @@ def test_commits_add_counts_and_segments_and_replace_the_rest(open_store: Callab
     assert content["names"] == ["cluster 1", "cluster 2"]
     assert content["offsets"] == {0: (20, 200), 1: (2, -5)}
     assert content["stats"] == {5: [1] * 7}
-    assert store.n_segments() == 2
+    assert store.n_rows(sequence_segments) == 2
     assert dict(zip(*(a.tolist() for a in (store.counts(5, 6).keys, store.counts(5, 6).counts)), strict=True)) == {
         256: 5,
         512: 2,
@@ -124,7 +125,7 @@ def test_replacing_segments_leaves_the_new_one_only(open_store: Callable[..., Ru
     store.commit(_checkpoint(3, replaces_segments=True))
     assert _content(store)["segments"] == [[2**64 - 3, 0, 1, 2]]
     store.commit(_checkpoint(4, segment=None))
-    assert store.n_segments() == 1
+    assert store.n_rows(sequence_segments) == 1
 
 
 @pytest.mark.parametrize("table", ["pane_parts", "sequence_segments", "offsets", "clusters", "pane_stats"])

@@ -17,6 +17,7 @@ from stream import shard as shard_module
 from stream.closing import PaneClosing
 from stream.events import Outcome
 from stream.predictions import Predictions, index_predictions, no_predictions
+from stream.schema import sequence_segments
 from stream.sequences import Dedup, SequenceOptions
 from stream.shard import ShardOptions
 from stream.store import RunStore
@@ -456,7 +457,7 @@ def test_segments_are_replaced_before_they_pile_up(
     for _ in range(5):
         run.session([(0, 4)] * 4, should_stop=_after(3))
         store = RunStore(run.path, "log", "{}")
-        sizes.append(store.n_segments())
+        sizes.append(store.n_rows(sequence_segments))
         store.close()
     run.session()
     assert max(sizes) <= 3
