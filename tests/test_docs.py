@@ -11,7 +11,7 @@ from typing import Any
 import click
 import pytest
 
-from tidegate.config import RunSettings
+from tidegate.group_config import GroupSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -44,7 +44,7 @@ def test_a_page_that_is_not_current_is_named(tmp_path: Path, capsys: pytest.Capt
 
 def test_every_setting_is_in_one_group_of_the_page():
     grouped = [name for group in GENERATOR["GROUPS"].values() for name in group]
-    assert sorted(grouped) == sorted(RunSettings.model_fields)
+    assert sorted(grouped) == sorted(GroupSettings.model_fields)
 
 
 def test_every_command_and_option_is_documented():
@@ -60,7 +60,7 @@ def test_every_command_line_of_the_pages_has_known_options():
         known.setdefault(name, set()).add(flag)
     for page in PAGES:
         for line in re.findall(
-            r"(?:bin/|^|`)(tidegate (?:run|synth|demo|table \w+)[^`\n]*)", page.read_text("utf-8"), re.M
+            r"(?:bin/|^|`)(tidegate (?:run|synth|demo|worker|evaluator|control|refresher|table \w+)[^`\n]*)", page.read_text("utf-8"), re.M
         ):
             command = max((name for name in known if line.startswith(name)), key=len)
             unknown = set(re.findall(r"--[a-z-]+", line)) - known[command]
