@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.peers import runs
 from bench.peers.answers import Answers, fault, read_answers, write_answers
 from bench.peers.messages import MESSAGES_OF_A_USER, make_log
 from bench.peers.meter import FIGURES, Meter
 from bench.peers.oracle import recount
 from bench.peers.rows import rows
-from bench.peers.runs import Peer, Turn, peers, turn_of
+from bench.peers.runs import Peer, Turn, missing, peers, run, turn_of
 from bench.peers.topology import extend, is_positive, key_of, top_successors, transition_of
 from tests.reference import Rules, Watch
 from tests.reference import recount as reference_recount
@@ -156,6 +158,50 @@ def test_the_rows_compare_within_rounds_and_name_what_is_wrong_or_missing() -> N
     assert table["Quix Streams, per core"].value is None
     assert table["Quix Streams, per core"].conditions == "not installed"
     assert table["tidegate worker / Quix Streams, per core"].value is None
+
+
+_PROGRAM = """
+import pathlib, sys
+sys.path.insert(0, {root!r})
+from bench.peers.answers import write_answers
+folder = pathlib.Path(sys.argv[4])
+(folder / "figures.json").write_text('{{"messages": 8, "wall_seconds": 2.0, "cpu_seconds": 4.0}}')
+{rest}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        ("write_answers(folder, {(1, 'a', 'b', 'c'): 2})", Turn(4.0, 2.0)),
+        ("write_answers(folder, {(1, 'a', 'b', 'c'): 3})", Turn(4.0, 2.0, "1 of 1 counts are wrong")),
+        ("", Turn(4.0, 2.0, "it handed back no counts")),
+    ],
+)
+def test_a_turn_says_what_went_wrong_and_leaves_nothing_behind(tmp_path: Path, rest: str, expected: Turn) -> None:
+    program = _PROGRAM.format(root=str(runs.ROOT), rest=rest)
+    peer = Peer("one", (sys.executable, "-c", program), 10, 1, "as it is")
+    right = Answers({(1, "a", "b", "c"): 2}, {("a", "b"): ["c"]})
+    assert run(peer, "nowhere:1", 10, right, tmp_path / "turn") == expected
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_peer_that_fails_is_quoted_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    peer = Peer("one", (sys.executable, "-c", "import sys; sys.exit('no broker')"), 10, 1, "as it is")
+    turn = run(peer, "nowhere:1", 10, Answers({}, {}), tmp_path / "turn")
+    assert turn.rate is turn.core_rate is None
+    assert turn.fault.startswith("did not end well: ")
+    assert turn.fault.endswith("ended with 1: no broker")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_missing_peer_needs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "PEERS_PYTHON", tmp_path / "python")
+    monkeypatch.setattr(runs, "KSTREAMS_LIBS", tmp_path)
+    reasons = {peer.name: missing(peer) for peer in peers()}
+    assert reasons["Faust"] == reasons["Quix Streams"] == "not installed: run scripts/peers-setup"
+    assert reasons["Kafka Streams"] == "not built: run scripts/peers-kstreams"
+    assert reasons["tidegate worker"] == reasons["bare consume()"] == ""
 
 
 def test_rates_are_per_second_of_the_clock_and_of_the_cores() -> None:
