@@ -126,9 +126,9 @@ class Invariants:
                 self._judge_range(partition, range(start, stop), late.get(partition, {}), watermark_ms)
         self._check_closing(before, now)
 
-    def epochs(self) -> dict[int, int]:
-        """Epochs of the shards after the last transaction."""
-        return {partition: shard.epoch for partition, shard in self._before.shards.items()}
+    def commits(self) -> dict[int, tuple[int, int]]:
+        """Epochs and commit numbers of the shards after the last transaction."""
+        return {partition: (shard.epoch, shard.commit_number) for partition, shard in self._before.shards.items()}
 
     def _check_shard(self, partition: int, before: ShardRow | None, now: ShardRow) -> None:
         if before is None or before[:2] == now[:2]:

@@ -1,4 +1,4 @@
-"""The simulator's short form: some schedules hold, every kind of fault occurs in them, every planted mistake is caught."""
+"""The short form: some schedules hold, every kind of fault occurs in them, every planted mistake is caught."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class World:
         self._workers: list[WorkerProcess | None] = [None] * self.scenario.n_workers
         self._n_started = 0
         self._held_up: dict[str, int] = {}
-        self._epochs: dict[int, int] = {}
+        self._taken: dict[int, tuple[int, int, Process]] = {}
         self._usurped: set[int] = set()
         self._controller = ControllerProcess("controller", self._database())
         self._evaluators = [
@@ -100,10 +100,11 @@ class World:
         if self.is_calm or not self._stack:
             return
         process, roughness = self._stack[-1], self.scenario.roughness
+        hold_rate = _HOLD_RATE * (8 if where == "in a wait" else 1)
         roll = self.random.random()
         if roll < _CRASH_RATE * roughness:
             process.is_doomed = True
-        elif roll < (_CRASH_RATE + _HOLD_RATE) * roughness and len(self._stack) < _DEEPEST:
+        elif roll < (_CRASH_RATE + hold_rate) * roughness and len(self._stack) < _DEEPEST:
             self.note(f"held up: {where}")
             for _ in range(self.random.randint(1, 12)):
                 self.tick()
@@ -136,18 +137,30 @@ class World:
         process = self._stack[-1]
         self.happened["transactions"] += 1
         self.invariants.committed(process.letters.late if isinstance(process, WorkerProcess) else {})
-        self._note_usurpers(process)
+        self._check_owners(process)
         if self.random.random() < self.scenario.check_share:
             self.invariants.check_all()
 
-    def _note_usurpers(self, process: Process) -> None:
-        """A member that was held up while it was given a partition may take it over when another one has it."""
-        epochs = self.invariants.epochs()
-        for partition, epoch in epochs.items():
-            if epoch != self._epochs.get(partition, 0) and self.coordinator.owner.get(partition) != process.name:
-                self.note(f"usurped: {partition}")
-                self._usurped.add(partition)
-        self._epochs = epochs
+    def _check_owners(self, process: Process) -> None:
+        """Only who took a shard over last may commit it.
+
+        A member that was held up while it was given a partition may take it over although another one has it by now.
+
+        Raises
+        ------
+        InvariantError
+            If another process has committed.
+        """
+        for partition, (epoch, number) in self.invariants.commits().items():
+            known_epoch, known_number, taker = self._taken.get(partition, (0, 0, process))
+            if epoch != known_epoch:
+                taker = process
+                if self.coordinator.owner.get(partition) != process.name:
+                    self.note(f"usurped: {partition}")
+                    self._usurped.add(partition)
+            if number != known_number and taker is not process:
+                raise InvariantError(f"{process.name} committed shard {partition}, which {taker.name} has taken over")
+            self._taken[partition] = epoch, number, taker
 
     # Who does what.
 
