@@ -13,10 +13,9 @@ from tests import avro_records, protobuf_messages
 from tests.broker import KafkaBroker
 from tests.integration.test_kafka_run import assert_same_run, rows_of
 from tests.integration.test_roles import ENDS, run_roles
-from tests.runs import SYNTHETIC, result_of, small_log
+from tests.runs import SYNTHETIC, result_of, run_quietly, small_log
 from tests.schema_registry import FakeRegistry
-
-USER_INFO = "ann:hush"
+from tidegate.errors import RegistryError
 
 
 @pytest.fixture
@@ -60,6 +59,22 @@ def test_a_run_reads_every_format_alike(kafka: KafkaBroker, registry: FakeRegist
     assert from_file.summary["windows"] >= 3
     assert_same_run(from_topic, from_file)
     assert registry.requests.count("GET /schemas/ids/1") == 1
+
+
+def test_a_run_ends_where_the_registry_is_away_and_goes_on_when_it_is_back(
+    kafka: KafkaBroker, registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    log = small_log(tmp_path)
+    source = send(kafka, "patience", "avro", watches(log), registry)
+    framed = {"message_format": "avro", "schema_registry": registry.url}
+    with monkeypatch.context() as patched:
+        patched.setattr("stream.decoding.messages.registry.PATIENCE_SECONDS", 0.5)
+        registry.failures = [503] * 100
+        with pytest.raises(RegistryError, match="as the test wants it"):
+            run_quietly(source, tmp_path / "topic", **SYNTHETIC, **framed)
+    registry.failures = []
+    from_topic = result_of(source, tmp_path / "topic", **SYNTHETIC, **framed)
+    assert_same_run(from_topic, result_of(log, tmp_path / "file", **SYNTHETIC))
 
 
 def test_workers_read_from_a_registry_as_one_process_reads_the_file(

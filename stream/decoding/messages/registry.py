@@ -118,7 +118,7 @@ class SchemaRegistry:
 
     def _failure(self, error: Exception) -> RegistryError:
         said = (str(error) or type(error).__name__)[:_LONGEST_ANSWER]
-        if _is_of_http(error):
+        if _is_passing(error):
             found = f"the schema registry was away for {PATIENCE_SECONDS:.0f} s ({said})"
             mend = "Check its address and that it runs, and repeat the command: it goes on from there"
         elif isinstance(error, SchemaRegistryError) and error.http_status_code in (401, 403):

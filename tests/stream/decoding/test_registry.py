@@ -74,6 +74,12 @@ def test_a_registry_that_stays_away_is_named_without_its_password() -> None:
     assert clock.monotonic_seconds() >= PATIENCE_SECONDS
 
 
+def test_a_registry_that_only_stumbles_is_away(registry: FakeRegistry) -> None:
+    registry.failures = [503] * 1_000
+    with pytest.raises(RegistryError, match=r"was away for 60 s .as the test wants it .HTTP status code 503"):
+        load(registry.url, 1)
+
+
 def test_credentials_open_a_registry_that_is_shut() -> None:
     with FakeRegistry(user_info="ann:hush") as shut:
         number = shut.register("watches-value", SCHEMA)
