@@ -209,13 +209,21 @@ class World:
             self.note(f"gives up: {type(error).__name__}")
             self._give_up(process)
         except FencedError as error:
-            # The usurper hears from the group that it has lost the partition; its rightful owner ends, and starts anew.
-            if error.place not in {f"topic[{partition}]" for partition in self._usurped}:
+            if not self._may_be_refused(process, str(error.place)):
                 raise
-            self.note("gives up: a usurper")
+            self.note("gives up: FencedError")
             self._give_up(process)
         finally:
             self._stack.pop()
+
+    def _may_be_refused(self, process: Process, place: str) -> bool:
+        """Whether a worker may end because another one has had its partition for long.
+
+        It may where it was expelled, and has not heard of it yet; and where a usurper took over what is its own. The
+        usurper hears from the group that it has lost the partition, and the owner gets it anew.
+        """
+        is_expelled = isinstance(process, WorkerProcess) and process.member.is_expelled
+        return is_expelled or place in {f"topic[{partition}]" for partition in self._usurped}
 
     def _give_up(self, process: Process) -> None:
         if isinstance(process, WorkerProcess):
