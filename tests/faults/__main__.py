@@ -23,14 +23,14 @@ from tests.faults.disk_full import MountRefusedError, database_on, fill_up_disk,
 from tests.faults.nursery import Nursery
 from tests.faults.orderly import end_in_order
 from tests.faults.report import RIGHT, WRONG, exit_figures, recovery_figures, siege_figures, verdict
-from tests.faults.schedule import go_through, scheduled
+from tests.faults.schedule import go_through, kill_at_writes, scheduled
 from tests.faults.siege import Siege
 from tests.faults.watches import truth_of
 from tests.faults.wrong import CONTROLS
 from tests.postgres import PostgresServer
 
 _N_COLD, _N_EXITS = 6, 6
-_CONTROL_KILLS, _CONTROL_ZOMBIES = 12, 6
+_CONTROL_KILLS, _CONTROL_ZOMBIES = 8, 8
 
 
 @dataclass(frozen=True)
@@ -140,8 +140,13 @@ def _orderly(ground: Ground) -> Iterator[Figure]:
 def _control(ground: Ground, control: str) -> Iterator[Figure]:
     with ground.siege(control, control=control, rate=2_000) as siege:
         faults = scheduled(
-            ground.seed, n_kills=_CONTROL_KILLS, n_zombies=_CONTROL_ZOMBIES, n_broker_restarts=0, n_store_restarts=0
+            ground.seed,
+            n_kills=_CONTROL_KILLS // 2,
+            n_zombies=_CONTROL_ZOMBIES,
+            n_broker_restarts=0,
+            n_store_restarts=0,
         )
+        kill_at_writes(siege, _CONTROL_KILLS, 2 * _CONTROL_KILLS)
         go_through(siege, faults, longest_pause_seconds=1.0)
         n_records, found = siege.finish()
     result = verdict(found, truth_of(siege.watches, n_records))

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -209,9 +210,11 @@ def _become(job: dict[str, Any]) -> None:
         for mine, instead in ((0, nothing), (1, log), (2, log)):
             os.dup2(instead, mine)
         code = _work(job)
+    except BaseException:  # nothing may come back from here into the nursery
+        traceback.print_exc()
+    finally:
         sys.stdout.flush()
         sys.stderr.flush()
-    finally:
         os._exit(code)
 
 

@@ -24,7 +24,9 @@ def verdict(found: Found, *expected: Truth) -> str:
 def siege_figures(tally: Tally, found: Found, n_records: int, result: str, oracles: str) -> Iterator[Figure]:
     """Give what was done, and what came of it."""
     done, verdicts = tally.done, tally.verdicts
-    yield Figure("kills of workers (SIGKILL)", done["kills"], "", ">= 100", "random, at a write, in recovery")
+    yield Figure(
+        "kills of workers (SIGKILL)", done["kills"], "", ">= 100", f"{done['kills at a write']} of them at a write"
+    )
     woken = ", ".join(f"{n} {name}" for name, n in sorted(verdicts.items()))
     yield Figure("zombies (SIGSTOP, woken later)", done["zombies"], "", ">= 20", woken)
     fenced = verdicts["fenced by the store"]

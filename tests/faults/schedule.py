@@ -27,9 +27,22 @@ def scheduled(seed: int, *, n_kills: int, n_zombies: int, n_broker_restarts: int
     return faults
 
 
+def kill_at_writes(siege: Siege, n_kills: int, n_most: int) -> None:
+    """Kill workers until `n_kills` died at a write and not by chance elsewhere, `n_most` of them at most."""
+    _wait_for_work(siege)
+    while siege.tally.done["kills at a write"] < n_kills and siege.tally.done["kills"] < n_most:
+        siege.kill_in_ambush()
+        siege.rest(0.2)
+
+
 def go_through(siege: Siege, faults: Iterable[Fault], *, longest_pause_seconds: float = 2.5) -> None:
     """Inflict faults one after the other, mostly before the one before is got over."""
-    siege.rest(30.0, lambda: len(siege.recoveries.look()) == siege.watches.n_partitions)
+    _wait_for_work(siege)
     for fault in faults:
         fault(siege)
         siege.rest(siege.random.uniform(0.1, longest_pause_seconds))
+
+
+def _wait_for_work(siege: Siege) -> None:
+    """Wait until every partition has been committed once."""
+    siege.rest(60.0, lambda: len(siege.recoveries.look()) == siege.watches.n_partitions)

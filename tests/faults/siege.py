@@ -38,7 +38,7 @@ _KAFKA = {
 }
 N_WORKERS, N_STATIC = 3, 2
 _TICK_SECONDS = 0.03
-_AMBUSH_SECONDS = 2.0
+_AMBUSH_SECONDS = 5.0
 _VERDICT_SECONDS = 4.0
 _REPLACED_SECONDS = 10.0
 _DRAIN_SECONDS = 90.0
@@ -213,7 +213,7 @@ class Siege:
     def kill_in_ambush(self) -> None:
         """SIGKILL a worker at one of its next writes."""
         slot = self.free_slot()
-        self._spring(slot, signal.SIGKILL, lambda member: not member.is_alive)
+        self.tally.done["kills at a write"] += self._spring(slot, signal.SIGKILL, lambda member: not member.is_alive)
         self._workers[slot].kill()
         self._after_kill(slot)
 
@@ -240,7 +240,7 @@ class Siege:
         """Lay an ambush for a worker, and wait until it walks into it."""
         ambush, member = Ambush(self._ambush_path(slot)), self._workers[slot]
         at_the_door = number == signal.SIGSTOP  # inside a transaction it would only hold the next owner up
-        ambush.lay(number, self.random.randint(1, 10 if at_the_door else 30), at_the_door=at_the_door)
+        ambush.lay(number, self.random.randint(1, 10 if at_the_door else 20), at_the_door=at_the_door)
         deadline = time.monotonic() + _AMBUSH_SECONDS
         while time.monotonic() < deadline and not has_happened(member):
             time.sleep(0.005)
