@@ -91,12 +91,12 @@ def _no_compare() -> Patch:
     return _advance_where()
 
 
-@mutant("commits compare the commit number, not the epoch")
+@mutant("commits compare the commit number, not the epoch", seed=1)
 def _epoch_ignored() -> Patch:
     return _advance_where(_same_number)
 
 
-@mutant("commits compare the epoch, not the commit number")
+@mutant("commits compare the epoch, not the commit number", seed=64)
 def _number_ignored() -> Patch:
     return _advance_where(_same_epoch)
 
@@ -121,7 +121,7 @@ def _without_counts(checkpoint: Checkpoint) -> Checkpoint:
     return dataclasses.replace(checkpoint, counts={})
 
 
-@mutant("offsets are committed before the counts")
+@mutant("offsets are committed before the counts", seed=1)
 def _offset_first() -> Patch:
     return _in_two(_without_counts, _only_counts)
 
@@ -147,7 +147,7 @@ def _blind_repetition() -> Patch:
     return patch.object(ShardStore, "commit", commit)
 
 
-@mutant("a commit that failed is made anew of what changed since")
+@mutant("a commit that failed is made anew of what changed since", seed=19)
 def _pending_forgotten() -> Patch:
     whole = Shard.commit
 
@@ -161,7 +161,7 @@ def _pending_forgotten() -> Patch:
     return patch.object(Shard, "commit", commit)
 
 
-@mutant("counts are kept after their commit")
+@mutant("counts are kept after their commit", seed=5)
 def _counts_kept() -> Patch:
     whole = Shard.commit
 
@@ -173,7 +173,7 @@ def _counts_kept() -> Patch:
     return patch.object(Shard, "commit", commit)
 
 
-@mutant("a lost partition is kept, and gone on with when it is given again")
+@mutant("a lost partition is kept, and gone on with when it is given again", seed=12)
 def _kept_when_lost() -> Patch:
     @contextmanager
     def patched() -> Iterator[None]:
@@ -198,7 +198,7 @@ def _kept_when_lost() -> Patch:
     return patched()
 
 
-@mutant("a fenced commit is taken for a good one, and the shard kept")
+@mutant("a fenced commit is taken for a good one, and the shard kept", seed=1)
 def _fenced_kept() -> Patch:
     whole = ShardStore.commit
 
@@ -211,7 +211,7 @@ def _fenced_kept() -> Patch:
     return patch.object(ShardStore, "commit", commit)
 
 
-@mutant("a fenced owner takes its shard over again")
+@mutant("a fenced owner takes its shard over again", seed=37)
 def _fenced_taken_back() -> Patch:
     whole = ShardStore.commit
 
@@ -226,7 +226,7 @@ def _fenced_taken_back() -> Patch:
     return patch.object(ShardStore, "commit", commit)
 
 
-@mutant("reading goes on at Kafka's offset, not at the store's")
+@mutant("reading goes on at Kafka's offset, not at the store's", seed=1)
 def _seek_ignored() -> Patch:
     take_over = GroupWorker._take_over
 
@@ -240,7 +240,7 @@ def _seek_ignored() -> Patch:
     return patch.object(GroupWorker, "_take_over", elsewhere)
 
 
-@mutant("dead letters are sent after the commit")
+@mutant("dead letters are sent after the commit", seed=2)
 def _letters_last() -> Patch:
     @contextmanager
     def patched() -> Iterator[None]:
@@ -258,7 +258,7 @@ def _letters_last() -> Patch:
     return patched()
 
 
-@mutant("offsets are counted on, as if the log had no gaps")
+@mutant("offsets are counted on, as if the log had no gaps", seed=1)
 def _gaps_ignored() -> Patch:
     whole = group_worker._within
 
@@ -270,7 +270,7 @@ def _gaps_ignored() -> Patch:
     return patch.object(group_worker, "_within", within)
 
 
-@mutant("records that were read before are read again")
+@mutant("records that were read before are read again", seed=2)
 def _read_again() -> Patch:
     whole = group_worker._within
     return patch.object(group_worker, "_within", lambda records, _, stop: whole(records, -1, stop))
@@ -291,12 +291,12 @@ def _dirty_lost() -> Patch:
     return patch.object(SequenceState, "take_dirty", _no_users)
 
 
-@mutant("all segments are replaced by the users that changed")
+@mutant("all segments are replaced by the users that changed", seed=89)
 def _clean_lost() -> Patch:
     return patch.object(SequenceState, "take_all", SequenceState.take_dirty)
 
 
-@mutant("ids of events are not stored")
+@mutant("ids of events are not stored", seed=7)
 def _ids_lost() -> Patch:
     whole = SeenEvents.take_new
 
@@ -316,12 +316,12 @@ def _late_by_batch() -> Patch:
     return patch.object(shard_module, "late_events", late_events)
 
 
-@mutant("the watermark is forgotten at a restart")
+@mutant("the watermark is forgotten at a restart", seed=9)
 def _watermark_forgotten() -> Patch:
     return patch.object(Watermarks, "restore", lambda self, latest_ms, stream_ms: None)
 
 
-@mutant("an idle partition that comes back is not held against the stream")
+@mutant("an idle partition that comes back is not held against the stream", seed=10)
 def _idle_in_time() -> Patch:
     whole = Shard.admit
 
@@ -336,7 +336,7 @@ def _idle_in_time() -> Patch:
     return patch.object(Shard, "admit", admit)
 
 
-@mutant("how far an idle partition has gone along is not committed before it reads on")
+@mutant("how far an idle partition has gone along is not committed before it reads on", seed=192)
 def _idle_uncommitted() -> Patch:
     read = GroupWorker._read
 
@@ -349,7 +349,7 @@ def _idle_uncommitted() -> Patch:
     return patch.object(GroupWorker, "_read", reading)
 
 
-@mutant("panes are closed without the partitions that idle")
+@mutant("panes are closed without the partitions that idle", seed=3)
 def _idle_not_waited_for() -> Patch:
     return _marks_seen_as(lambda mark: mark._replace(counted_ms=END_OF_TIME_MS) if mark.is_idle else mark)
 
@@ -364,7 +364,7 @@ def _marks_seen_as(seen: Callable[[Marks], Marks]) -> Patch:
     return patch.object(RunReader, "marks", lambda self: {p: seen(mark) for p, mark in whole(self).items()})
 
 
-@mutant("panes are closed without the partitions that nobody has taken over")
+@mutant("panes are closed without the partitions that nobody has taken over", seed=122)
 def _missing_not_waited_for() -> Patch:
     whole = RunReader.state
 
@@ -375,7 +375,7 @@ def _missing_not_waited_for() -> Patch:
     return patch.object(RunReader, "state", state)
 
 
-@mutant("a pane is closed without a look whether another evaluator was faster")
+@mutant("a pane is closed without a look whether another evaluator was faster", seed=53)
 def _moved_on_blindly() -> Patch:
     def move_on(self: PaneCloser, connection: Connection, state: RunState, pane: int, is_last: bool) -> bool:
         of_run = runs.c.run_id == self._run_id
@@ -385,7 +385,7 @@ def _moved_on_blindly() -> Patch:
     return patch.object(PaneCloser, "_move_on", move_on)
 
 
-@mutant("the first pane is fixed before all partitions have spoken")
+@mutant("the first pane is fixed before all partitions have spoken", seed=17)
 def _first_pane_early() -> Patch:
     whole = PaneCloser._advance_stream
 

@@ -101,10 +101,13 @@ class World:
             return
         process, roughness = self._stack[-1], self.scenario.roughness
         hold_rate = _HOLD_RATE * (8 if where == "in a wait" else 1)
+        crash_rate = _CRASH_RATE
+        if isinstance(process, WorkerProcess) and process.letters.late:
+            crash_rate *= 6  # dead letters may have arrived that nothing is committed for: that is where it hurts
         roll = self.random.random()
-        if roll < _CRASH_RATE * roughness:
+        if roll < crash_rate * roughness:
             process.is_doomed = True
-        elif roll < (_CRASH_RATE + hold_rate) * roughness and len(self._stack) < _DEEPEST:
+        elif roll < (crash_rate + hold_rate) * roughness and len(self._stack) < _DEEPEST:
             self.note(f"held up: {where}")
             for _ in range(self.random.randint(1, 12)):
                 self.tick()
