@@ -28,6 +28,7 @@ from stream.shared_codes import ShardCodes, SharedCodes
 from stream.sources.collection import collection_paused
 from stream.warm_up import load_kernels
 from stream.worlds.draws import pick, zipf_cdf
+from tidegate.allocation import return_large_blocks
 from tidegate.clock import SystemClock
 from tidegate.counts import bucket_of_key
 
@@ -113,6 +114,7 @@ class _NothingServes:
 
 def count_load(load: Load) -> dict[str, Any]:
     """Count a load to its end; returns its rate, the store's size, and how many distinct triples it held."""
+    return_large_blocks()  # as `tidegate worker` does
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder) / "runs.db")
         broker = MemoryBroker(load)

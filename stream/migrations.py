@@ -77,8 +77,8 @@ _COPY_1 = (
     "INSERT INTO offsets (run_id, partition, shard, next_offset, latest_ms) "
     "SELECT run_id, partition, :shard, next_offset, latest_ms FROM offsets_1",
     "INSERT INTO clusters (run_id, code, name, cluster_id) SELECT run_id, cluster_id, name, cluster_id FROM clusters_1",
-    "INSERT INTO sequence_segments (run_id, shard, commit_number, body) "
-    "SELECT run_id, :shard, commit_number, body FROM sequence_segments_1",
+    "INSERT INTO sequence_segments (run_id, shard, commit_number, piece, body) "
+    "SELECT run_id, :shard, commit_number, 0, body FROM sequence_segments_1",
     "INSERT INTO pane_stats (run_id, shard, pane, figures) SELECT run_id, :shard, pane, figures FROM pane_stats_1",
     "INSERT INTO pane_records (run_id, pane, body) SELECT run_id, pane, body FROM pane_records_1",
 )

@@ -86,8 +86,13 @@ clusters = _of_run(
     UniqueConstraint("run_id", "name"),
 )
 
+# A segment is what one commit wrote, in pieces of so many users that none takes much memory.
 sequence_segments = _of_run(
-    "sequence_segments", _key("shard"), _key("commit_number"), Column("body", LargeBinary, nullable=False)
+    "sequence_segments",
+    _key("shard"),
+    _key("commit_number"),
+    _key("piece"),
+    Column("body", LargeBinary, nullable=False),
 )
 
 waiting_segments = _of_run(

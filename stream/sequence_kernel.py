@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.predictions import NO_ANSWER, Predictions, predict_one
+from stream.sequence_pool import FIRST_CAPACITY, Pool, Regions
 from tidegate.jit import kernel
 
 NO_GAP = -1
-FIRST_CAPACITY = 4
 
 # Columns of the pane statistics.
 TRANSITIONS, SEQUENCES, SCORED, ANSWERED, HITS_NEXT, HITS_SEQUENCE, HIT_MICROBITS = range(7)
@@ -41,32 +41,6 @@ class Watches(NamedTuple):
     users: NDArray[np.uint64]
     clusters: NDArray[np.int32]
     times_ms: NDArray[np.int64]
-
-
-class Regions(NamedTuple):
-    """Where each user's sequence lies in the pool, by slot.
-
-    Attributes
-    ----------
-    starts : int64[u]
-    lengths, capacities : int32[u]
-    last_ms : int64[u]      time of the user's previous positive watch
-    is_dirty : bool[u]      changed since the last checkpoint
-    """
-
-    starts: NDArray[np.int64]
-    lengths: NDArray[np.int32]
-    capacities: NDArray[np.int32]
-    last_ms: NDArray[np.int64]
-    is_dirty: NDArray[np.bool_]
-
-
-class Pool(NamedTuple):
-    """Cells of all sequences: int32[m] clusters, int64[m] times, int32[m] open predictions (-1: none)."""
-
-    clusters: NDArray[np.int32]
-    times_ms: NDArray[np.int64]
-    predictions: NDArray[np.int32]
 
 
 @kernel

@@ -6,21 +6,20 @@ One user's positive watches up to an inactivity gap are a *sequence*; three cons
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.predictions import NO_ANSWER, Predictions
-from stream.sequence_kernel import FIRST_CAPACITY, N_STATS, NO_GAP, Pool, Regions, Rules, Watches, extend_sequences
+from stream.predictions import Predictions
+from stream.sequence_kernel import N_STATS, NO_GAP, Rules, Watches, extend_sequences
+from stream.sequence_pool import FIRST_CAPACITY, Pool, copy_regions, empty_pool, empty_regions, grown, starts_of
 from tidegate.counts import MAX_BUCKETS
 from tidegate.durations import format_duration
 from tidegate.errors import ConfigError
 from tidegate.hashing import KeyIndex
-
-Columns = tuple[NDArray[Any], ...]
 
 
 class Dedup(StrEnum):
@@ -132,6 +131,21 @@ class UserSegment:
     times_ms: NDArray[np.int64]
     predictions: NDArray[np.int32]
 
+    def pieces(self, n_users: int) -> Iterator[UserSegment]:
+        """Cut it into pieces of `n_users`, the last one smaller; nothing is copied."""
+        ends = np.r_[0, np.cumsum(self.lengths, dtype=np.int64)]
+        for first in range(0, self.users.shape[0], n_users):
+            users = slice(first, first + n_users)
+            cells = slice(ends[first], ends[min(first + n_users, self.users.shape[0])])
+            yield UserSegment(
+                self.users[users],
+                self.last_ms[users],
+                self.lengths[users],
+                self.clusters[cells],
+                self.times_ms[cells],
+                self.predictions[cells],
+            )
+
 
 class SequenceState:
     """Open sequences of all users: the shell of the sequencing kernel.
@@ -151,8 +165,8 @@ class SequenceState:
         self.stats = PaneStats()
         self._rules = options.rules()
         self._index = KeyIndex()
-        self._regions = _empty_regions(1_024)
-        self._pool = _empty_pool(8_192)
+        self._regions = empty_regions(1_024)
+        self._pool = empty_pool(8_192)
         self._pool_used = 0
 
     @property
@@ -237,8 +251,9 @@ class SequenceState:
         if is_open.all():
             return
         kept = self._segment(np.flatnonzero(is_open))
-        self._index = KeyIndex()
-        self._regions, self._pool, self._pool_used = _empty_regions(1_024), _empty_pool(8_192), 0
+        n_kept = max(1_024, kept.users.shape[0])
+        self._index = KeyIndex(n_kept)
+        self._regions, self._pool, self._pool_used = empty_regions(n_kept), empty_pool(8_192), 0
         self.load(kept)
 
     def load(self, segment: UserSegment) -> None:
@@ -248,36 +263,33 @@ class SequenceState:
         if self._pool_used + needed > self._pool.clusters.shape[0]:
             self._move(np.arange(self.n_users), needed)
         capacities = np.maximum(segment.lengths, FIRST_CAPACITY)
-        starts = self._pool_used + _starts(capacities)
+        starts = self._pool_used + starts_of(capacities)
         self._pool_used += needed
         self._regions.starts[slots] = starts
         self._regions.lengths[slots] = segment.lengths
         self._regions.capacities[slots] = capacities
         self._regions.last_ms[slots] = segment.last_ms
-        cells = _ragged_cells(starts, segment.lengths)
-        self._pool.clusters[cells] = segment.clusters
-        self._pool.times_ms[cells] = segment.times_ms
-        self._pool.predictions[cells] = segment.predictions
+        stored = Pool(segment.clusters, segment.times_ms, segment.predictions)
+        copy_regions(starts_of(segment.lengths), segment.lengths, stored, starts, self._pool)
 
     def _slots(self, users: NDArray[np.uint64]) -> NDArray[np.int64]:
         n_known = len(self._index)
         slots = self._index.slots(users)
         if len(self._index) > self._regions.starts.shape[0]:
-            grown = _empty_regions(2 * len(self._index))
-            _copy_columns(self._regions, grown, np.arange(n_known), np.arange(n_known))
-            self._regions = grown
+            self._regions = grown(self._regions, n_known, 3 * len(self._index) // 2)
         return slots
 
     def _segment(self, slots: NDArray[np.int64]) -> UserSegment:
         lengths = self._regions.lengths[slots]
-        cells = _ragged_cells(self._regions.starts[slots], lengths)
+        cells = empty_pool(int(lengths.sum()))
+        copy_regions(self._regions.starts[slots], lengths, self._pool, starts_of(lengths), cells)
         return UserSegment(
             users=self._index.keys[slots],
             last_ms=self._regions.last_ms[slots],
             lengths=lengths,
-            clusters=self._pool.clusters[cells],
-            times_ms=self._pool.times_ms[cells],
-            predictions=self._pool.predictions[cells],
+            clusters=cells.clusters,
+            times_ms=cells.times_ms,
+            predictions=cells.predictions,
         )
 
     def _make_room(self, now_ms: int) -> None:
@@ -306,42 +318,9 @@ class SequenceState:
         regions, lengths = self._regions, self._regions.lengths[slots]
         capacities = np.maximum(lengths, FIRST_CAPACITY)
         needed = int(capacities.sum())
-        # Twice the live cells leaves as much room as is in use: the moves' cost is spread over as many appends.
-        pool = _empty_pool(max(8_192, 2 * (needed + n_extra)))
-        starts = _starts(capacities)
-        _copy_columns(self._pool, pool, _ragged_cells(regions.starts[slots], lengths), _ragged_cells(starts, lengths))
+        # Half as many cells more leave room for as many appends: the moves' cost is spread over them.
+        pool = empty_pool(max(8_192, 3 * (needed + n_extra) // 2))
+        starts = starts_of(capacities)
+        copy_regions(regions.starts[slots], lengths, self._pool, starts, pool)
         regions.starts[slots], regions.capacities[slots] = starts, capacities
         self._pool, self._pool_used = pool, needed
-
-
-def _empty_regions(n_users: int) -> Regions:
-    return Regions(
-        starts=np.zeros(n_users, np.int64),
-        lengths=np.zeros(n_users, np.int32),
-        capacities=np.zeros(n_users, np.int32),
-        last_ms=np.zeros(n_users, np.int64),
-        is_dirty=np.zeros(n_users, np.bool_),
-    )
-
-
-def _empty_pool(n_cells: int) -> Pool:
-    return Pool(np.zeros(n_cells, np.int32), np.zeros(n_cells, np.int64), np.full(n_cells, NO_ANSWER, np.int32))
-
-
-def _copy_columns(
-    source: Regions | Pool, target: Regions | Pool, from_rows: NDArray[np.int64], to_rows: NDArray[np.int64]
-) -> None:
-    for old, new in zip(cast(Columns, source), cast(Columns, target), strict=True):
-        new[to_rows] = old[from_rows]
-
-
-def _starts(lengths: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Where regions of these lengths begin when they lie one after the other: int64[n]."""
-    starts: NDArray[np.int64] = np.cumsum(lengths, dtype=np.int64) - lengths
-    return starts
-
-
-def _ragged_cells(starts: NDArray[np.int64], lengths: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Cell numbers of all regions, one region after the other: int64[sum(lengths)]."""
-    cells: NDArray[np.int64] = np.arange(int(lengths.sum())) + np.repeat(starts - _starts(lengths), lengths)
-    return cells

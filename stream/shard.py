@@ -23,14 +23,14 @@ from stream.events import EventBatch, Outcome
 from stream.predictions import Predictions
 from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS, ReorderBuffer, Watermarks, late_events
 from stream.sequences import SequenceOptions, SequenceState, UserSegment
-from stream.shard_store import ShardStore
+from stream.shard_store import USERS_A_PIECE, ShardStore
 from tidegate.counts import BucketedCounts
 
 MAX_ISSUES = 20
 MAX_SEGMENTS = 32
-"""Segments of sequence state above which it is looked whether writing all of it anew is worth it."""
+"""Rows of sequence state above which it is looked whether writing all of it anew is worth it."""
 MOST_SEGMENTS = 1_024
-"""Segments above which it is written anew in any case: a restart reads them one by one."""
+"""Rows above which it is written anew in any case: a restart reads them one by one."""
 
 Gate = Callable[[int], Predictions | None]
 """Called with a pane before it is counted; returns what scores it, or None where that is not known yet."""
@@ -111,7 +111,7 @@ class Shard:
         self._arrivals = ArrivalNames()
         self._committed_marks = Marks()
         self._pending: Checkpoint | None = None
-        # Of sequence state in the store: segments, and entries of users in them, one user's several times.
+        # Of sequence state in the store: rows, and entries of users in them, one user's several times.
         self._n_segments = self._n_stored = 0
         self._restore()
 
@@ -249,7 +249,7 @@ class Shard:
     def _count_segment(self, segment: UserSegment | None, *, replaces: bool = False) -> None:
         n_users = 0 if segment is None else int(segment.users.shape[0])
         kept = 0 if replaces else 1
-        self._n_segments = kept * self._n_segments + bool(n_users)
+        self._n_segments = kept * self._n_segments + -(-n_users // USERS_A_PIECE)
         self._n_stored = kept * self._n_stored + n_users
 
     def _checkpoint(self) -> Checkpoint:

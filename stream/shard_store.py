@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     Connection,
     Delete,
@@ -73,6 +74,9 @@ _ADVANCE = update(shards).where(
 _DROP_WAITING, _DROP_EVENT_IDS = _drop_old(waiting_segments), _drop_old(event_id_segments)
 _DROP_SEGMENTS = delete(sequence_segments).where(*_of_shard(sequence_segments))
 
+USERS_A_PIECE = 100_000
+"""Users of one row of sequence state."""
+
 
 class ShardStore(RunReader):
     """One shard of a run, owned by this process until another one takes it over.
@@ -132,8 +136,8 @@ class ShardStore(RunReader):
         return {row.partition: (row.next_offset, row.latest_ms) for row in rows}
 
     def segments(self) -> Iterator[UserSegment]:
-        """Sequence state, oldest segment first."""
-        for row in self._segment_rows(sequence_segments):
+        """Sequence state, oldest segment first, in pieces."""
+        for row in self._segment_rows(sequence_segments, sequence_segments.c.piece):
             yield decode_segment(row.body)
 
     def waiting(self) -> Iterator[WaitingEvents]:
@@ -151,20 +155,15 @@ class ShardStore(RunReader):
         rows = self._rows(pane_stats, pane_stats.c.pane, pane_stats.c.shard == self.shard)
         return {row.pane: row.figures for row in rows}
 
-    def _segment_rows(self, table: Table) -> Iterator[Any]:
+    def _segment_rows(self, table: Table, *more: Column[Any]) -> Iterator[Any]:
         """Read segments one by one: together they may be as large as the state that is built from them."""
-        numbers = [
-            row.commit_number for row in self._rows_of(table, table.c.commit_number, columns=(table.c.commit_number,))
-        ]
-        for number in numbers:
-            yield from self._rows_of(table, table.c.commit_number, table.c.commit_number == number)
-
-    def _rows_of(
-        self, table: Table, order: Any, *conditions: ColumnElement[bool], columns: tuple[Any, ...] = ()
-    ) -> list[Any]:
+        key = (table.c.commit_number, *more)
         with self.database.reading() as connection:
-            statement = select(*(columns or (table,))).where(*self._mine(table), *conditions).order_by(order)
-            return list(connection.execute(statement))
+            found = connection.execute(select(*key).where(*self._mine(table)).order_by(*key)).all()
+        for values in found:
+            is_it = [column == value for column, value in zip(key, values, strict=True)]
+            with self.database.reading() as connection:
+                yield from connection.execute(select(table).where(*self._mine(table), *is_it)).all()
 
     def _mine(self, table: Table) -> tuple[ColumnElement[bool], ...]:
         return table.c.run_id == self.run_id, table.c.shard == self.shard
@@ -230,9 +229,9 @@ class ShardStore(RunReader):
         self._put_parts(connection, number, checkpoint, joined)  # 2
         if checkpoint.replaces_segments:  # 3
             connection.execute(_DROP_SEGMENTS, self._me)
-        if checkpoint.segment is not None and checkpoint.segment.users.size:
-            body = encode_columns(checkpoint.segment)
-            self._put_all(connection, sequence_segments, [{"commit_number": number, "body": body}])
+        for piece, users in enumerate(checkpoint.segment.pieces(USERS_A_PIECE) if checkpoint.segment else ()):
+            row = {"commit_number": number, "piece": piece, "body": encode_columns(users)}
+            self._put_all(connection, sequence_segments, [row])
         self._put_times(connection, waiting_segments, number, checkpoint.waiting)  # 4
         self._put_times(connection, event_id_segments, number, checkpoint.event_ids)
         connection.execute(_DROP_WAITING, self._me | {"before_ms": checkpoint.progress.counted_ms})

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.checkpoint import decode_segment, encode_columns
 from stream.decoding.columns import DecodeOptions, candidate_columns
 from stream.events import EventBatch
 from stream.predictions import no_predictions
@@ -34,4 +35,4 @@ def load_kernels(decode: _Decode, decoding: DecodeOptions, sequences: SequenceOp
     users = np.full(3, 7, np.uint64)
     state = SequenceState(sequences)
     state.extend(users, np.arange(3, dtype=np.int32), np.arange(3), no_predictions())
-    state.load(state.take_all())
+    state.load(decode_segment(encode_columns(state.take_all())))

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import select, update
 
 from stream import database as database_module
-from stream import shared_codes
+from stream import shard_store, shared_codes
 from stream.checkpoint import Checkpoint, EventIds, Marks, Progress, StoredIssue, WaitingEvents
 from stream.closing import PaneCloser, PaneClosing, expire_panes
 from stream.database import Database
@@ -261,6 +261,26 @@ def test_a_commit_whose_answer_got_lost_is_applied_once_when_it_is_repeated(
     assert _content(shard) == applied
     shard.commit(Checkpoint(Progress(counted_ms=500), counts={5: _counts((1, 1))}))
     assert len(_content(shard)["parts"]) == 2
+
+
+def test_state_of_many_users_is_stored_in_pieces_and_comes_back_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard_store, "USERS_A_PIECE", 2)
+    lengths = np.array([2, 0, 3, 1, 1], np.int32)
+    cells = np.arange(7)
+    columns = {"clusters": cells.astype(np.int32), "times_ms": 10 * cells, "predictions": -cells.astype(np.int32)}
+    users = np.arange(5, dtype=np.uint64)
+    segment = UserSegment(users=users, last_ms=np.arange(5), lengths=lengths, **columns)
+    shard = store.shard()
+    shard.commit(Checkpoint(Progress(), segment=segment))
+    found = list(shard.segments())
+    assert [piece.users.tolist() for piece in found] == [[0, 1], [2, 3], [4]]
+    for name in ("users", "last_ms", "lengths", *columns):
+        whole = np.concatenate([getattr(piece, name) for piece in found])
+        assert whole.tolist() == getattr(segment, name).tolist(), name
+    shard.commit(Checkpoint(Progress(), segment=segment, replaces_segments=True))
+    assert len(list(shard.segments())) == 3
 
 
 def test_waiting_segments_are_dropped_once_all_of_them_is_counted(store: Store) -> None:

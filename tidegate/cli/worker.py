@@ -22,6 +22,7 @@ from stream.shard_store import ShardStore, join_run
 from stream.shared_codes import ShardCodes, SharedCodes
 from stream.sources.kafka_group import KafkaDeadLetters, KafkaGroup
 from stream.warm_up import load_kernels
+from tidegate.allocation import return_large_blocks
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.roles import Role, open_role, show_log
 from tidegate.cli.scoring import Scoring
@@ -116,6 +117,7 @@ def _settle(role: Role) -> None:
     decoding = decode_options(role.settings, catalogue_of(role.settings))
     MessageDecoder(decoding, role.clock, format_=message_format(role.settings)).load_kernels()
     load_kernels(MessageDecoder(decoding, role.clock).decode, decoding, role.sequences)
+    return_large_blocks()
     gc.collect()
     gc.freeze()
     gc.disable()
