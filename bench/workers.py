@@ -20,7 +20,7 @@ from bench.table import Figure, publish
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = python("-c", "from tidegate.cli.main import main; main()")
 N_CLUSTERS, N_USERS, N_DAYS, SEED = 761, 200_000, 5, 7
-TOPIC = "watches"
+TOPIC, MANY = "watches", "many"
 _HEAP = ("-Xmx1g", "-XX:+UseG1GC", "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 
 
@@ -48,8 +48,11 @@ def _rates(n_messages: int, rounds: int) -> Iterator[Figure]:
         kafka.mkdir()
         with KafkaBroker(find_kafka(), kafka, jvm_options=_HEAP) as broker:
             broker.create_topic(TOPIC)
-            broker.produce(TOPIC, _messages(n_messages))
+            broker.produce(TOPIC, _messages(n_messages, N_USERS))
             turns = [_turn(broker.bootstrap, n_messages, Path(folder) / str(number)) for number in range(rounds)]
+            broker.create_topic(MANY)
+            broker.produce(MANY, _messages(4 * n_messages, 5 * N_USERS))
+            many = _work(broker.bootstrap, MANY, Path(folder) / MANY)
     of = f"{n_messages:,} messages, 1 partition, median of {rounds} interleaved rounds"
     worker, bare = (statistics.median(turn[name] for turn in turns) for name in ("worker", "bare"))
     ratio = statistics.median(turn["worker"] / turn["bare"] for turn in turns)
@@ -57,15 +60,17 @@ def _rates(n_messages: int, rounds: int) -> Iterator[Figure]:
     yield Figure("bare consume()", bare, "messages/s", "", f"{of}; the worker's client settings")
     yield Figure("worker / bare", ratio, "", ">= 0.6", "median of the rounds' ratios")
     yield Figure("worker: peak memory", max(turn["peak_mib"] for turn in turns), "MiB", "<= 512", f"{N_USERS:,} users")
+    of = f"{5 * N_USERS:,} users, {4 * n_messages:,} messages in {N_DAYS} days, sequences end after a day's gap"
+    yield Figure("worker: peak memory, many users", many["peak_mib"], "MiB", "<= 512", of)
 
 
-def _messages(n: int) -> Iterator[tuple[bytes, bytes]]:
+def _messages(n: int, n_users: int) -> Iterator[tuple[bytes, bytes]]:
     import numpy as np
 
     from stream.worlds.draws import pick, zipf_cdf
 
     rng = np.random.default_rng(SEED)
-    users, clusters = rng.integers(0, N_USERS, n), pick(zipf_cdf(N_CLUSTERS), rng.random(n))
+    users, clusters = rng.integers(0, n_users, n), pick(zipf_cdf(N_CLUSTERS), rng.random(n))
     times = np.sort(rng.integers(0, N_DAYS * 86_400, n)) + 1_704_067_200
     engagement = rng.integers(350, 1_000, n)
     for user, cluster, time_s, share in zip(*(c.tolist() for c in (users, clusters, times, engagement)), strict=True):
@@ -74,17 +79,18 @@ def _messages(n: int) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _turn(bootstrap: str, n_messages: int, home: Path) -> dict[str, float]:
+    worked = _work(bootstrap, TOPIC, home)
+    bare = json.loads(measure(python("-m", "bench.workers", "--stage", "bare", bootstrap, str(n_messages))).output)
+    return {**worked, "bare": bare["rate"]}
+
+
+def _work(bootstrap: str, topic: str, home: Path) -> dict[str, float]:
     report = home.with_suffix(".json")
-    flags = ("--source", f"kafka://{bootstrap}/{TOPIC}", "--home", str(home), "--positive", "engagement >= 0.5")
+    flags = ("--source", f"kafka://{bootstrap}/{topic}", "--home", str(home), "--positive", "engagement >= 0.5")
     counting = ("--gap", "1d", "--gate", "none", "--until-end", "--json", str(report))
     measured = measure([*PROGRAM, "worker", *flags, *counting])
     figures = json.loads(report.read_bytes())
-    bare = json.loads(measure(python("-m", "bench.workers", "--stage", "bare", bootstrap, str(n_messages))).output)
-    return {
-        "worker": figures["events"] / figures["busy_seconds"],
-        "bare": bare["rate"],
-        "peak_mib": measured.peak_mib,
-    }
+    return {"worker": figures["events"] / figures["busy_seconds"], "peak_mib": measured.peak_mib}
 
 
 def _stage_bare(bootstrap: str, n_messages: str) -> dict[str, Any]:

@@ -112,20 +112,28 @@ class PaneCloser:
         return PaneClosing(pane, first_pane, is_last)
 
     def _advance_stream(self, state: RunState, marks: Mapping[int, Marks]) -> int | None:
-        """Publish how far the stream has come, and in which pane it began once that is sure; returns that pane."""
+        """Publish how far the stream has come, and in which pane it began once that is sure; returns that pane.
+
+        A run that is read to its end without an event that could be counted has no pane, and ends here.
+        """
         stream_ms = max(stream_watermark(marks, self._lateness_ms), state.stream_ms or BEGINNING_OF_TIME_MS)
         first_pane = state.first_pane
         earliest = [m.earliest_ms for m in marks.values() if m.earliest_ms is not None]
         # Also those that wait for records must have gone along: then no earlier event can come in time.
         if first_pane is None and earliest and min(m.watermark_ms for m in marks.values()) >= min(earliest):
             first_pane = min(earliest) // self._pane_ms
-        if (stream_ms, first_pane) != (state.stream_ms, state.first_pane):
+        has_nothing = not earliest and all(m.is_finished for m in marks.values())
+        if has_nothing or (stream_ms, first_pane) != (state.stream_ms, state.first_pane):
             with self._database.writing() as connection:
                 connection.execute(
                     update(runs)
                     .where(runs.c.run_id == self._run_id)
                     .where((runs.c.stream_ms.is_(None)) | (runs.c.stream_ms <= stream_ms))
-                    .values(stream_ms=stream_ms, first_pane=func.coalesce(runs.c.first_pane, first_pane))
+                    .values(
+                        stream_ms=stream_ms,
+                        first_pane=func.coalesce(runs.c.first_pane, first_pane),
+                        has_ended=has_nothing,
+                    )
                 )
         return first_pane
 

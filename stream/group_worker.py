@@ -13,27 +13,24 @@ because the other one reads it again. Knows neither Kafka nor the wall clock: bo
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from stream.bad_share import BadShare
 from stream.broker import Broker, DeadLetter, DeadLetterSink, PartitionRecords
 from stream.events import EventBatch, Outcome
 from stream.gate import PatientGate
+from stream.patience import StorePatience
 from stream.predictions import Predictions
 from stream.shard import Admission, Shard
 from tidegate.clock import Clock
-from tidegate.errors import FencedError, StoreUnavailableError
+from tidegate.errors import FencedError
 
-_LOG = logging.getLogger("tidegate.worker")
-_T = TypeVar("_T")
-_LONGEST_PAUSE_SECONDS = 2.0
+_LONGEST_COMMIT_SECONDS = 2.0
 _COMMIT_SHARE = 0.1  # of a worker's time, at most, for commits that are made because it is time
 _RIVAL_SECONDS = 120.0  # a group needs its session timeout (45 s by default) and a rebalance to take a partition back
 
@@ -121,6 +118,7 @@ class GroupWorker:
     broker : Broker
     open_shard : partition -> Shard      takes it over in the store
     stream_ms : () -> int | None         watermark that all shards together have reached, for those that idle
+    should_stop : () -> bool             whether it is no time to wait for an absent store
     """
 
     def __init__(
@@ -134,10 +132,12 @@ class GroupWorker:
         stream_ms: Callable[[], int | None],
         clock: Clock,
         options: GroupOptions,
+        should_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._broker, self._open_shard, self._decoder, self._gate = broker, open_shard, decoder, gate
         self._dead_letters, self._bad_share, self._stream_ms = dead_letters, bad_share, stream_ms
         self._clock, self._options = clock, options
+        self._patiently = StorePatience(clock, options.patience_seconds, should_stop)
         self._owned: dict[int, Owned] = {}
         self._fenced_since: dict[int, float] = {}
         self._commit_seconds = 0.0  # of a typical one
@@ -351,7 +351,7 @@ class GroupWorker:
             self.figures.n_fenced += 1
             return
         owned.committed_seconds = self.figures.last_seconds = self._clock.monotonic_seconds()
-        took_seconds = min(owned.committed_seconds - started_seconds, _LONGEST_PAUSE_SECONDS)  # an outage says nothing
+        took_seconds = min(owned.committed_seconds - started_seconds, _LONGEST_COMMIT_SECONDS)  # an outage says nothing
         self._commit_seconds += (took_seconds - self._commit_seconds) / 8
         self.figures.n_commits += 1
         self._broker.mirror(owned.shard.offsets)
@@ -368,32 +368,8 @@ class GroupWorker:
                     place=f"{self._options.topic}[{partition}]",
                 )
 
-    def _patiently(self, action: Callable[[], _T]) -> _T:
-        """Try again for a while where the store refuses for now."""
-        give_up_seconds = self._clock.monotonic_seconds() + self._options.patience_seconds
-
-        def is_over(_: RetryCallState) -> bool:
-            return self._clock.monotonic_seconds() >= give_up_seconds
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(StoreUnavailableError),
-            wait=wait_exponential(multiplier=0.05, max=_LONGEST_PAUSE_SECONDS),
-            stop=is_over,
-            sleep=self._clock.sleep,
-            before_sleep=_tell_first_refusal,
-            reraise=True,
-        )
-        result: _T = retrying(action)
-        return result
-
     def _place(self, partition: int, offset: int) -> str:
         return f"{self._options.topic}[{partition}]@{offset}"
-
-
-def _tell_first_refusal(state: RetryCallState) -> None:
-    """Say once, not at every attempt, that nothing goes on for now."""
-    if state.attempt_number == 1 and state.outcome is not None:
-        _LOG.warning("the store refuses for now; trying again: %s", state.outcome.exception())
 
 
 def _within(records: PartitionRecords, position: int, stop: int | None) -> PartitionRecords:

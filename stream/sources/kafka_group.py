@@ -185,8 +185,10 @@ class KafkaGroup:
         """Leave the group, giving partitions back; may be called twice."""
         if not self._is_closed:
             self._assignee = assignee
-            self._consumer.close()  # calls back for the partitions that are still held
-            self._is_closed = True
+            try:
+                self._consumer.close()  # calls back for the partitions that are still held
+            finally:
+                self._is_closed = True
 
     def _named(self, partitions: Iterable[int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in partitions]

@@ -491,6 +491,20 @@ def test_an_evaluator_that_was_overtaken_between_its_look_and_its_write_closes_n
     assert store.reader.state().closed_pane == 1
 
 
+def test_a_run_without_an_event_ends_without_a_pane(store: Store) -> None:
+    store.join(2)
+    closer = store.closer()
+    _mark(store, 0, Marks(None, None, END_OF_TIME_MS, END_OF_TIME_MS, is_finished=True))
+    _mark(store, 1, Marks())
+    assert closer.close_next() is None
+    assert not store.reader.state().has_ended
+    _mark(store, 1, Marks(None, None, END_OF_TIME_MS, END_OF_TIME_MS, is_finished=True))
+    assert closer.close_next() is None
+    state = store.reader.state()
+    assert (state.has_ended, state.first_pane, state.closed_pane) == (True, None, None)
+    assert closer.close_next() is None
+
+
 def test_closed_panes_speak_in_ids_by_first_event_time_and_then_name(store: Store) -> None:
     store.join(2)
     SharedCodes(store.database, store.run_id).of_names(["later", "b", "a", "never", "first"])

@@ -135,7 +135,11 @@ class World:
         return {row.partition: row.next_offset for row in rows}
 
     def worker(
-        self, limit: float = 1.0, patience_seconds: float = 10.0, **options: Any
+        self,
+        limit: float = 1.0,
+        patience_seconds: float = 10.0,
+        should_stop: Callable[[], bool] = lambda: False,
+        **options: Any,
     ) -> tuple[GroupWorker, FakeBroker]:
         broker = FakeBroker()
         codes = SharedCodes(self.database, "run")
@@ -157,6 +161,7 @@ class World:
             lambda: self.stream_ms,
             self.clock,
             GroupOptions("topic", patience_seconds=patience_seconds, **options),
+            should_stop,
         )
         return worker, broker
 
@@ -338,6 +343,23 @@ def _raise(error: Exception) -> Any:
     raise error
 
 
+def test_a_worker_that_is_to_stop_does_not_wait_long_for_an_absent_store(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping: list[bool] = []
+    worker, broker = world.worker(patience_seconds=600.0, should_stop=lambda: bool(stopping))
+    broker.assign(0)
+    broker.send(0, *WATCHES)
+    _step(worker)
+    monkeypatch.setattr(ShardStore, "commit", lambda *_: stopping.append(True) or _raise(_away()))
+    before = world.clock.monotonic_seconds()
+    with pytest.raises(StoreUnavailableError):
+        worker.step()
+    assert 1 < world.clock.monotonic_seconds() - before < 3
+    worker.abandon()
+    assert world.offsets() == {}
+
+
 def test_a_store_that_stays_away_is_told_of_and_stops_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -350,7 +372,7 @@ def test_a_store_that_stays_away_is_told_of_and_stops_the_worker(
     with pytest.raises(StoreUnavailableError):
         worker.step()
     assert 60 <= world.clock.monotonic_seconds() - before < 65
-    told = [record.getMessage() for record in caplog.records if record.name == "tidegate.worker"]
+    told = [record.getMessage() for record in caplog.records if record.name == "tidegate.store"]
     assert len(told) == 1  # not one for each attempt
     assert "the store refuses for now; trying again: " in told[0]
 

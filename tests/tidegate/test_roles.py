@@ -11,6 +11,8 @@ from typing import Any
 import faust
 import pytest
 
+from stream.database import Database
+from tidegate.cli import roles
 from tidegate.cli.control import Attention
 from tidegate.cli.control_app import _credentials
 from tidegate.cli.roles import Role, advance_until_over, open_role
@@ -57,6 +59,31 @@ def test_roles_that_are_given_a_file_are_sent_to_run(tmp_path: Path) -> None:
     ):
         pass
     assert "tidegate run" in refused.value.mend
+
+
+def test_a_role_that_starts_while_the_store_is_away_waits_for_it(
+    tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [_away() for _ in range(5)]
+
+    def open_database(url: Path) -> Database:
+        if answers:
+            raise answers.pop()
+        return Database(url)
+
+    monkeypatch.setattr(roles, "Database", open_database)
+    with open_role(_settings(tmp_path), clock) as role:
+        assert role.ledger.state().first_pane is None
+    assert clock.monotonic_seconds() > 0
+    answers += [_away() for _ in range(500)]
+    began_seconds = clock.monotonic_seconds()
+    with pytest.raises(StoreUnavailableError), open_role(_settings(tmp_path), clock):
+        pass
+    assert 60 <= clock.monotonic_seconds() - began_seconds < 65
+    began_seconds = clock.monotonic_seconds()
+    with pytest.raises(StoreUnavailableError), open_role(_settings(tmp_path), clock, lambda: True):
+        pass
+    assert clock.monotonic_seconds() - began_seconds < 3
 
 
 def test_a_role_rests_where_nothing_is_to_do_and_ends_where_all_is_done(role: Role) -> None:

@@ -41,7 +41,7 @@ def control_command(config: Path | None, **flags: Any) -> None:
     """
     settings = load_settings(given_flags(flags), config, GroupSettings)
     show_log()
-    with stop_signal() as stop, open_role(settings, SystemClock()) as role:
+    with stop_signal() as stop, open_role(settings, SystemClock(), stop.is_set) as role:
         role.topics.create()
         control(role, stop)
 

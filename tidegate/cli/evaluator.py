@@ -29,7 +29,7 @@ def evaluator_command(config: Path | None, **flags: Any) -> None:
     """
     settings = load_settings(given_flags(flags), config, GroupSettings)
     show_log()
-    with stop_signal() as stop, open_role(settings, SystemClock()) as role:
+    with stop_signal() as stop, open_role(settings, SystemClock(), stop.is_set) as role:
         role.topics.create()
         evaluator = evaluator_of(role)
         advance_until_over(role, stop, evaluator.advance, lambda: role.ledger.state().has_ended)

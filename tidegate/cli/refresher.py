@@ -32,7 +32,7 @@ def refresher_command(config: Path | None, **flags: Any) -> None:
     """Carry open orders out: infer rows and publish table versions. Ends when a run that has an end is answered."""
     settings = load_settings(given_flags(flags), config, GroupSettings)
     show_log()
-    with stop_signal() as stop, open_role(settings, SystemClock()) as role, orders(role) as wait_for_order:
+    with stop_signal() as stop, open_role(settings, SystemClock(), stop.is_set) as role, orders(role) as wait_for_order:
         refresher = refresher_of(role)
         advance_until_over(role, stop, refresher.advance, lambda: is_over(role.ledger), wait_for_order)
 

@@ -13,6 +13,7 @@ from os import getpid
 from refresh.table_store import TableStore
 from stream.database import Database
 from stream.ledger import Ledger
+from stream.patience import StorePatience
 from stream.run_reader import run_id_of
 from stream.sequences import SequenceOptions
 from stream.sources.control_topics import ControlTopics
@@ -36,6 +37,7 @@ class Role:
     ----------
     brokers, topic : str     where events come from
     owner : str              this process, for people who look into the store
+    patiently : does what may have to wait for the store
     """
 
     settings: GroupSettings
@@ -51,6 +53,7 @@ class Role:
     measuring: Measuring
     tables: TableStore
     topics: ControlTopics
+    patiently: StorePatience
 
     @property
     def lateness_ms(self) -> int:
@@ -59,15 +62,15 @@ class Role:
 
 
 @contextmanager
-def open_role(settings: GroupSettings, clock: Clock) -> Iterator[Role]:
-    """Open what every role needs; closed again at the end.
+def open_role(settings: GroupSettings, clock: Clock, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Role]:
+    """Open what every role needs; closed again at the end. An absent store is waited for.
 
     Raises
     ------
     RequestError
         If the source is no topic.
     StoreError
-        If the store cannot be opened.
+        If the store cannot be opened, or was away for longer than the patience.
     """
     if not settings.source.startswith("kafka://"):
         raise RequestError(
@@ -79,7 +82,8 @@ def open_role(settings: GroupSettings, clock: Clock) -> Iterator[Role]:
     sequences = sequence_options(settings)
     with ExitStack() as stack:
         url = settings.store.get_secret_value() if settings.store else settings.home / "runs.db"
-        database = stack.enter_context(closing(Database(url)))
+        patiently = StorePatience(clock, (settings.duration_ms("store_patience") or 0) / 1_000, should_stop)
+        database = stack.enter_context(closing(patiently(lambda: Database(url))))
         source = f"kafka://{brokers}/{topic}"
         run_id = run_id_of(source, settings.identity())
         ledger = Ledger(database, run_id)
@@ -99,6 +103,7 @@ def open_role(settings: GroupSettings, clock: Clock) -> Iterator[Role]:
             measuring=Measuring(ledger, drift_options(settings), sequences.pane_ms, sequences.window_panes),
             tables=TableStore(settings.home / "tables", clock),
             topics=topics,
+            patiently=patiently,
         )
 
 

@@ -55,7 +55,7 @@ def worker_command(config: Path | None, json_path: Path | None, **flags: Any) ->
     """
     settings = load_settings(given_flags(flags), config, GroupSettings)
     show_log()
-    with stop_signal() as stop, open_role(settings, SystemClock()) as role:
+    with stop_signal() as stop, open_role(settings, SystemClock(), stop.is_set) as role:
         figures = work(role, stop)
     if json_path is not None:
         write_atomically(json_path, msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
@@ -78,8 +78,9 @@ def work(role: Role, stop: threading.Event) -> dict[str, Any]:
         properties=kafka_properties(settings),
         from_earliest=settings.from_earliest,
     )
-    join_run(role.database, role.run_id, role.source, settings.identity(), len(group.partitions))
-    worker = _worker(role, group)
+    n_partitions = len(group.partitions)
+    role.patiently(lambda: join_run(role.database, role.run_id, role.source, settings.identity(), n_partitions))
+    worker = role.patiently(lambda: _worker(role, group, stop))
     _settle(role)
     started_seconds = role.clock.monotonic_seconds()
     collected_seconds = started_seconds
@@ -89,12 +90,12 @@ def work(role: Role, stop: threading.Event) -> dict[str, Any]:
             if role.clock.monotonic_seconds() - collected_seconds >= _COLLECT_SECONDS:
                 gc.collect()
                 collected_seconds = role.clock.monotonic_seconds()
+        worker.close()
     except BaseException:
         worker.abandon()
         raise
     finally:
         gc.enable()
-    worker.close()
     figures = worker.figures
     return {
         "run_id": role.run_id,
@@ -134,7 +135,7 @@ def _is_done(role: Role, worker: GroupWorker) -> bool:
     return len(marks) == n_partitions and all(mark.is_finished for mark in marks.values())
 
 
-def _worker(role: Role, group: KafkaGroup) -> GroupWorker:
+def _worker(role: Role, group: KafkaGroup, stop: threading.Event) -> GroupWorker:
     settings = role.settings
     catalogue = catalogue_of(settings)
     codes = SharedCodes(role.database, role.run_id, catalogue)
@@ -168,6 +169,7 @@ def _worker(role: Role, group: KafkaGroup) -> GroupWorker:
             patience_seconds=seconds_of("store_patience"),
             until_end=group.ends() if settings.until_end else None,
         ),
+        stop.is_set,
     )
 
 
