@@ -77,6 +77,8 @@ def _rows(name: str, load: Load, found: dict[str, Any]) -> Iterator[Figure]:
     of = f"{load.n_events:,} events, {load.n_users:,} users, {load.n_clusters:,} clusters"
     yield Figure(f"{name}: rate", found["rate"], "events/s", "", of)
     yield Figure(f"{name}: peak memory", found["peak_mib"], "MiB", "", of)
+    written = found["written_bytes"] / load.n_events
+    yield Figure(f"{name}: written", written, "bytes/event", "", f"SQLite writes pages, and most of them twice; {of}")
     triples = f"{found['triples']:,} distinct triples; {of}"
     yield Figure(f"{name}: store", found["store_bytes"] / load.n_events, "bytes/event", "", triples)
 

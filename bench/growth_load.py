@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import tempfile
 import time
@@ -119,18 +120,26 @@ def count_load(load: Load) -> dict[str, Any]:
         database = Database(Path(folder) / "runs.db")
         broker = MemoryBroker(load)
         worker = _worker(load, database, broker)
+        written_before = _written_bytes()
         started = time.perf_counter()
         with collection_paused():
             while not worker.has_ended:
                 worker.step()
         seconds = time.perf_counter() - started - broker.seconds
         worker.close()
+        written_bytes = _written_bytes() - written_before
         peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
         triples = _n_triples(database)
         database.close()
         store_bytes = sum(path.stat().st_size for path in Path(folder).iterdir())
     rate = broker.n_made / seconds
-    return {"rate": rate, "peak_mib": peak_mib, "store_bytes": store_bytes, "triples": triples}
+    sizes = {"store_bytes": store_bytes, "written_bytes": written_bytes, "triples": triples}
+    return {"rate": rate, "peak_mib": peak_mib, **sizes}
+
+
+def _written_bytes() -> int:
+    """Bytes that this process has written so far, to files, that is."""
+    return int(re.findall(r"wchar: (\d+)", Path("/proc/self/io").read_text())[0])
 
 
 def _worker(load: Load, database: Database, broker: MemoryBroker) -> GroupWorker:
