@@ -46,7 +46,8 @@ class Marks(NamedTuple):
 
     Attributes
     ----------
-    earliest_ms, latest_ms : int | None    over its well-formed records in time
+    earliest_ms : int | None               over its events that are counted, or wait to be
+    latest_ms : int | None                 over its well-formed records in time
     watermark_ms : int                     no event before it will be admitted any more
     counted_ms : int                       all events before it are counted
     is_idle, is_finished : bool            waits for new records; has no more, ever

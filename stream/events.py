@@ -55,7 +55,7 @@ class EventBatch:
     users : uint64[n]          xxh64 of the user's id as UTF-8 text (ints and strings agree)
     clusters : int32[n]        index into the source's `cluster_names`
     times_ms : int64[n]        event time
-    earliest_ms, latest_ms     over all well-formed records in time, positive or not; None where there is none
+    latest_ms : int or None    over all well-formed records in time, positive or not; None where there is none
     set_aside : counts by outcome of the records that are not in the arrays
     issues : the first few of those that an owner should see
     at_end : the partition has no more records (finite source) or is idle (following)
@@ -71,7 +71,6 @@ class EventBatch:
     users: NDArray[np.uint64]
     clusters: NDArray[np.int32]
     times_ms: NDArray[np.int64]
-    earliest_ms: int | None
     latest_ms: int | None
     set_aside: Mapping[Outcome, int] = field(default_factory=dict)
     issues: tuple[RecordIssue, ...] = ()

@@ -97,7 +97,6 @@ class FakeSource:
             users=np.array([hash_text(event.user) for event in good], np.uint64),
             clusters=np.array([self._code(event.cluster) for event in good], np.int32),
             times_ms=np.array([event.time_ms for event in good], np.int64),
-            earliest_ms=min(times_ms, default=None),
             latest_ms=max(times_ms, default=None),
             set_aside=set_aside,
             issues=tuple(

@@ -87,7 +87,6 @@ class Decoder:
         verdicts = self._verdicts(records, malformed, in_time, codes)
         counted = verdicts == _WELL
         kept = slice(None) if counted.all() else counted  # the slice copies nothing
-        earliest_ms, latest_ms = _span(times_ms, in_time)
         positions = np.arange(records.n) if records.positions is None else records.positions
         event_ids = self._event_ids(columns)
         return EventBatch(
@@ -97,8 +96,7 @@ class Decoder:
             users=users[kept],
             clusters=codes[kept],
             times_ms=times_ms[kept],
-            earliest_ms=earliest_ms,
-            latest_ms=latest_ms,
+            latest_ms=_latest(times_ms if in_time.all() else times_ms[in_time]),
             set_aside=_set_aside(verdicts, records.n_unreadable),
             issues=self._issues(records, verdicts, times_ms, positions),
             at_end=at_end,
@@ -177,9 +175,8 @@ def _is_blank(value: object) -> bool:
     return value is None or not str(value).strip() or (isinstance(value, float) and math.isnan(value))
 
 
-def _span(times_ms: NDArray[np.int64], in_time: NDArray[np.bool_]) -> tuple[int | None, int | None]:
-    times = times_ms if in_time.all() else times_ms[in_time]
-    return (int(times.min()), int(times.max())) if times.shape[0] else (None, None)
+def _latest(times_ms: NDArray[np.int64]) -> int | None:
+    return int(times_ms.max()) if times_ms.shape[0] else None
 
 
 def _set_aside(verdicts: NDArray[np.int8], n_unreadable: int) -> dict[Outcome, int]:

@@ -96,7 +96,6 @@ def end_batch(partition: int, next_offset: int) -> EventBatch:
         users=np.empty(0, dtype=np.uint64),
         clusters=np.empty(0, dtype=np.int32),
         times_ms=np.empty(0, dtype=np.int64),
-        earliest_ms=None,
         latest_ms=None,
         at_end=True,
     )

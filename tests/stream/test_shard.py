@@ -36,7 +36,6 @@ def _batch(events: list[tuple[int, int, int]], first: int, ids: list[int] | None
         users=np.array([user + 1 for user, _, _ in events], np.uint64),
         clusters=np.array([cluster for _, cluster, _ in events], np.int32),
         times_ms=times_ms,
-        earliest_ms=int(times_ms.min()) if events else None,
         latest_ms=int(times_ms.max()) if events else None,
         event_ids=None if ids is None else np.array(ids, np.uint64),
     )
@@ -128,13 +127,14 @@ def test_a_shut_gate_holds_all_events_of_its_pane(runs_of: Runs) -> None:
     assert shard.n_waiting == n_waiting > 0
 
 
-@pytest.mark.parametrize("size", [1, 7, 40])
-def test_a_record_that_is_not_counted_does_not_begin_the_run_in_any_batches(runs_of: Runs, size: int) -> None:
+@pytest.mark.parametrize("size", [1, 7, 41])
+def test_a_late_record_does_not_begin_the_run_in_any_batches(runs_of: Runs, size: int) -> None:
     shard = runs_of.shard(runs_of.new())
-    for first in range(0, 40, size):
-        batch = _batch(EVENTS[first : first + size], first)
-        shard.admit(replace(batch, earliest_ms=-(10**9)), NAMES)  # a negative record, years behind
+    log = [*EVENTS[:20], (2, 1, -(10**9)), *EVENTS[20:]]
+    for first in range(0, 41, size):
+        shard.admit(_batch(log[first : first + size], first), NAMES)
     _end(shard)
+    assert shard.outcomes[Outcome.LATE] == 1
     assert shard.earliest_ms == min(time_ms for _, _, time_ms in EVENTS)
 
 

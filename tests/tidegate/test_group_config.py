@@ -96,6 +96,7 @@ def test_a_run_is_known_by_what_it_counts_and_not_by_how_its_roles_work() -> Non
         "store_patience": "1s",
         "topics": "t",
         "retention": "none",
+        "drift_parts": 4,
     }
     assert set(own) == set(GroupSettings.model_fields) - set(RunSettings.model_fields)
     assert _load(**own).identity() == plain

@@ -28,7 +28,7 @@ def test_good_records_become_arrays() -> None:
     assert batch.users.tolist() == [hash_text("7"), hash_text("8")]
     assert (batch.users.dtype, batch.clusters.dtype, batch.times_ms.dtype) == ("uint64", "int32", "int64")
     assert (batch.clusters.tolist(), batch.times_ms.tolist()) == ([0, 1], [5_000, 4_000])
-    assert (batch.earliest_ms, batch.latest_ms) == (4_000, 5_000)
+    assert batch.latest_ms == 5_000
     assert (batch.partition, batch.next_offset, batch.n_records, batch.at_end) == (3, 10, 2, False)
     assert (batch.set_aside, batch.issues) == ({}, ())
 
@@ -60,12 +60,12 @@ def test_the_span_covers_negative_and_unknown_records_but_not_future_ones() -> N
         time=[5, 2, 9, 10**9],
         x=[1, 0, 1, 1],
     )
-    assert (batch.earliest_ms, batch.latest_ms) == (2_000, 9_000)
+    assert batch.latest_ms == 9_000
 
 
 def test_nothing_in_time_has_no_span() -> None:
     batch = _decode(DecodeOptions(), user=["u"], category=["a"], time=[10**9])
-    assert (batch.earliest_ms, batch.latest_ms) == (None, None)
+    assert batch.latest_ms is None
 
 
 def test_a_record_at_the_bound_is_not_future() -> None:
@@ -124,4 +124,4 @@ def test_a_time_past_the_calendar_is_shown_as_a_number() -> None:
 
 def test_a_batch_of_nothing_is_empty() -> None:
     batch = _decode(DecodeOptions(positive=PositiveRule.parse("x > 0")), user=[], category=[], time=[], x=[])
-    assert (batch.n_records, batch.earliest_ms, batch.set_aside) == (0, None, {})
+    assert (batch.n_records, batch.latest_ms, batch.set_aside) == (0, None, {})
