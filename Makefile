@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-peers faults lock clean simulate
+.PHONY: help setup demo test lint bench bench-peers faults soak lock clean simulate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ bench-peers: setup ## the same counts by Kafka Streams, Quix Streams and Faust (
 	-scripts/peers-setup
 	-scripts/peers-kstreams
 	$(BIN)/python -m bench.peers
+
+soak: setup ## whether a worker and an evaluator grow in an hour of a steady stream
+	$(BIN)/python -m bench.soak
 
 KILLS ?= 100
 faults: setup ## kill, halt and cut off workers on a real broker and store (KILLS=100), compare with the batch oracle
