@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from random import Random
 from unittest.mock import patch
 
+from stream import part_levels
 from stream import shard as shard_module
 from stream.broker import DeadLetter
 from tests.simulation.coordinator import Coordinator, GroupMember
@@ -175,7 +176,10 @@ class World:
         InvariantError
             If anything does not hold, or does not complete.
         """
-        with patch.object(shard_module, "MAX_SEGMENTS", self.scenario.max_segments):
+        with (
+            patch.object(shard_module, "MAX_SEGMENTS", self.scenario.max_segments),
+            patch.object(part_levels, "FAN", 2),  # merge parts at nearly every commit: schedules are short
+        ):
             for _ in range(self.scenario.n_ticks):
                 self.tick()
             self._calm_down()
