@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = python("-c", "from tidegate.cli.main import main; main()")
 N_CLUSTERS, N_USERS, N_DAYS, SEED = 761, 200_000, 5, 7
 TOPIC, MANY = "watches", "many"
+_AT_ONCE = 50_000  # messages
 _HEAP = ("-Xmx1g", "-XX:+UseG1GC", "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 
 
@@ -69,13 +70,17 @@ def _messages(n: int, n_users: int) -> Iterator[tuple[bytes, bytes]]:
 
     from stream.worlds.draws import pick, zipf_cdf
 
-    rng = np.random.default_rng(SEED)
-    users, clusters = rng.integers(0, n_users, n), pick(zipf_cdf(N_CLUSTERS), rng.random(n))
-    times = np.sort(rng.integers(0, N_DAYS * 86_400, n)) + 1_704_067_200
-    engagement = rng.integers(350, 1_000, n)
-    for user, cluster, time_s, share in zip(*(c.tolist() for c in (users, clusters, times, engagement)), strict=True):
-        value = b'{"user_id": "u%07d", "category": "interest-%03d", "timestamp": %d, "engagement": 0.%03d}'
-        yield b"u%07d" % user, value % (user, cluster, time_s, share)
+    rng, cdf = np.random.default_rng(SEED), zipf_cdf(N_CLUSTERS)
+    value = b'{"user_id": "u%07d", "category": "interest-%03d", "timestamp": %d, "engagement": 0.%03d}'
+    # A few at a time: this process's own memory would else be the least that is seen of those that it starts.
+    for first in range(0, n, _AT_ONCE):
+        size = min(_AT_ONCE, n - first)
+        users, clusters = rng.integers(0, n_users, size), pick(cdf, rng.random(size))
+        times = 1_704_067_200 + (first + np.arange(size)) * N_DAYS * 86_400 // n
+        engagement = rng.integers(350, 1_000, size)
+        columns = (column.tolist() for column in (users, clusters, times, engagement))
+        for user, cluster, time_s, share in zip(*columns, strict=True):
+            yield b"u%07d" % user, value % (user, cluster, time_s, share)
 
 
 def _turn(bootstrap: str, n_messages: int, home: Path) -> dict[str, float]:
