@@ -305,9 +305,9 @@ class Siege:
         enders, self._workers = list(self._workers.values()), {}
         # What is wrong on purpose need not end: what it has left in the store is judged then.
         for member in enders:
-            if (not member.wait(drain_seconds) or member.code) and not self._control:
+            if (not member.wait(_DRAIN_SECONDS) or member.code) and not self._control:
                 raise SiegeError(f"{member.key} ended with {member.code}\n{member.log.read_text()[-3_000:]}")
-        has_ended = self._evaluator is not None and self._evaluator.wait(drain_seconds)
+        has_ended = self._evaluator is not None and self._evaluator.wait(_DRAIN_SECONDS)
         if not has_ended and not self._control:
             raise SiegeError(f"the evaluator does not end: {self.ledger.state()}, {self.ledger.marks()}")
         return n_records, found_in(self.ledger)
