@@ -1,4 +1,4 @@
-"""Waiting for a store that refuses for now: down, locked, full, or on its way to another host."""
+"""Waiting for a service that refuses for now: a store or a registry that is down, locked, full, or on its way."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from tidegate.clock import Clock
 from tidegate.errors import StoreUnavailableError
@@ -16,6 +16,37 @@ _T = TypeVar("_T")
 LONGEST_PAUSE_SECONDS = 1.0
 STOPPING_SECONDS = 1.5
 """How long a process that was told to stop still waits: it has two seconds, and what it cannot commit is read again."""
+
+
+def try_patiently(
+    action: Callable[[], _T],
+    *,
+    is_passing: Callable[[BaseException], bool],
+    is_over: Callable[[float], bool],
+    pauses: tuple[float, float],
+    clock: Clock,
+    before_pause: Callable[[RetryCallState], None] | None = None,
+) -> _T:
+    """Try an action again and again while its errors pass by themselves; raises the last error.
+
+    Parameters
+    ----------
+    is_passing : error -> bool     whether another try may mend it
+    is_over : seconds -> bool      whether that much waiting is enough
+    pauses : (float, float)        seconds: the first one, which doubles each time, and the longest
+    """
+    began_seconds = clock.monotonic_seconds()
+    first_pause, longest_pause = pauses
+    retrying = Retrying(
+        retry=retry_if_exception(is_passing),
+        wait=wait_exponential(multiplier=first_pause, max=longest_pause),
+        stop=lambda _: is_over(clock.monotonic_seconds() - began_seconds),
+        sleep=clock.sleep,
+        before_sleep=before_pause,
+        reraise=True,
+    )
+    result: _T = retrying(action)
+    return result
 
 
 class StorePatience:
@@ -51,22 +82,17 @@ class StorePatience:
         StoreUnavailableError
             If the store was away for longer than the patience, or a moment while the process is to stop.
         """
-        began_seconds = self._clock.monotonic_seconds()
-
-        def is_over(_: RetryCallState) -> bool:
-            waited_seconds = self._clock.monotonic_seconds() - began_seconds
-            return waited_seconds >= (min(self._seconds, STOPPING_SECONDS) if self._should_stop() else self._seconds)
-
-        retrying = Retrying(
-            retry=retry_if_exception_type(StoreUnavailableError),
-            wait=wait_exponential(multiplier=0.05, max=LONGEST_PAUSE_SECONDS),
-            stop=is_over,
-            sleep=self._clock.sleep,
-            before_sleep=_tell_first_refusal,
-            reraise=True,
+        return try_patiently(
+            action,
+            is_passing=lambda error: isinstance(error, StoreUnavailableError),
+            is_over=self._is_over,
+            pauses=(0.05, LONGEST_PAUSE_SECONDS),
+            clock=self._clock,
+            before_pause=_tell_first_refusal,
         )
-        result: _T = retrying(action)
-        return result
+
+    def _is_over(self, waited_seconds: float) -> bool:
+        return waited_seconds >= (min(self._seconds, STOPPING_SECONDS) if self._should_stop() else self._seconds)
 
 
 def _tell_first_refusal(state: RetryCallState) -> None:

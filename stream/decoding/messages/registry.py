@@ -9,9 +9,9 @@ from urllib.parse import unquote
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential
 
 from stream.decoding.messages.formats import RegistryOptions
+from stream.patience import try_patiently
 from tidegate.clock import Clock
 from tidegate.errors import ConfigError, RegistryError
 
@@ -92,29 +92,19 @@ class SchemaRegistry:
                 return f"schema {schema_id} cannot be read: {str(error) or type(error).__name__}"
 
         try:
-            return self._patiently(once)
+            return try_patiently(
+                once,
+                is_passing=_is_passing,
+                is_over=lambda waited_seconds: waited_seconds >= PATIENCE_SECONDS,
+                pauses=(0.1, _LONGEST_PAUSE_SECONDS),
+                clock=self._clock,
+            )
         except SchemaRegistryError as error:
             if error.error_code in _NOT_FOUND:
                 return f"the registry does not know schema {schema_id}, or one that it refers to"
             raise self._failure(error) from error
         except Exception as error:  # what its HTTP library raises, and what becomes of answers that are none
             raise self._failure(error) from error
-
-    def _patiently(self, action: Callable[[], _T]) -> _T:
-        give_up_seconds = self._clock.monotonic_seconds() + PATIENCE_SECONDS
-
-        def is_over(_: RetryCallState) -> bool:
-            return self._clock.monotonic_seconds() >= give_up_seconds
-
-        retrying = Retrying(
-            retry=retry_if_exception(_is_passing),
-            wait=wait_exponential(multiplier=0.1, max=_LONGEST_PAUSE_SECONDS),
-            stop=is_over,
-            sleep=self._clock.sleep,
-            reraise=True,
-        )
-        result: _T = retrying(action)
-        return result
 
     def _failure(self, error: Exception) -> RegistryError:
         said = (str(error) or type(error).__name__)[:_LONGEST_ANSWER]
