@@ -20,7 +20,6 @@ from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS
 from stream.run_reader import RunReader, RunState
 from stream.schema import (
     clusters,
-    drift_parts,
     pane_counts,
     pane_decisions,
     pane_records,
@@ -175,7 +174,7 @@ def expire_panes(database: Database, run_id: str, before_pane: int, kept: frozen
     """
     n_dropped = 0
     with database.writing() as connection:
-        for table in (drift_parts, pane_counts, pane_stats, pane_reports, pane_decisions, pane_results, pane_records):
+        for table in (pane_counts, pane_stats, pane_reports, pane_decisions, pane_results, pane_records):
             is_old = (table.c.run_id == run_id) & (table.c.pane < before_pane) & table.c.pane.not_in(sorted(kept))
             dropped = connection.execute(delete(table).where(is_old)).rowcount
             n_dropped = max(n_dropped, dropped)

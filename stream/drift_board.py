@@ -6,7 +6,7 @@ only there so that evaluators do not all measure the same.
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 
 from stream.database import Database, add_rows
 from stream.schema import drift_parts
@@ -64,10 +64,12 @@ class DriftBoard:
     def parts(self, pane: int, n_parts: int) -> list[bytes] | None:
         """Return all parts of a window, in their order; None while one is missing."""
         is_done = drift_parts.c.part < n_parts, drift_parts.c.body.is_not(None)
-        columns = select(drift_parts.c.body).where(*self._of(pane), *is_done).order_by(drift_parts.c.part)
+        of_pane = *self._of(pane), *is_done
         with self._database.reading() as connection:
-            bodies = list(connection.scalars(columns))
-        return bodies if len(bodies) == n_parts else None
+            # Asked again and again while others measure: bodies are read once all are there.
+            if connection.scalar(select(func.count()).select_from(drift_parts).where(*of_pane)) != n_parts:
+                return None
+            return list(connection.scalars(select(drift_parts.c.body).where(*of_pane).order_by(drift_parts.c.part)))
 
     def clear(self, pane: int) -> None:
         """Drop the parts of a window that is reported, and of all before it."""

@@ -55,7 +55,6 @@ class GroupSettings(RunSettings):
     store_patience: str = Field("5m", description="how long the store may be away before a role gives up")
     topics: str = Field("tidegate", description="prefix of the topics between roles: .drift, .orders, .results")
     retention: str = Field("90d", description="event time after which panes are dropped from the store; or 'none'")
-
     drift_parts: int = Field(
         1, ge=1, le=64, description="parts that a window's pairs are measured in, by as many evaluators as there are"
     )

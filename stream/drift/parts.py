@@ -7,6 +7,7 @@ order of the pairs' seeds, a hash of their names: parts are of about equal cost 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import msgspec
 import numpy as np
@@ -83,7 +84,7 @@ class MatchedPairs:
             self.reference,
             self._seeds,
             self._cluster_seeds,
-            event_share(self.window, self.reference),
+            self._event_share,
             np.ascontiguousarray(signs.reshape(options.n_buckets, n_blocks, -1).swapaxes(0, 1)),
             np.ascontiguousarray(
                 signs_of_masks(permutation_masks(options.seed, 0, MAX_JACCARD_MASKS), options.n_buckets).T
@@ -92,6 +93,11 @@ class MatchedPairs:
             results,
         )
         return DriftPart(n_parts, rows.tobytes(), np.stack([each[rows] for each in results]).tobytes(), forms.tobytes())
+
+    @cached_property
+    def _event_share(self) -> float:
+        """Of the whole window, so the same for all its parts."""
+        return event_share(self.window, self.reference)
 
     def join(self, parts: Sequence[DriftPart]) -> tuple[PairResults, NDArray[np.float64]]:
         """Put all parts together, in their order: results by pair, and the table's form, float64[buckets, buckets].

@@ -14,6 +14,7 @@ import msgspec
 
 from stream.bad_share import BadShare
 from stream.broker import DeadLetterSink, NoDeadLetters
+from stream.decoding.columns import DecodeOptions
 from stream.decoding.messages import MessageDecoder
 from stream.gate import PatientGate
 from stream.group_worker import GroupOptions, GroupWorker
@@ -80,8 +81,10 @@ def work(role: Role, stop: threading.Event) -> dict[str, Any]:
     )
     n_partitions = len(group.partitions)
     role.patiently(lambda: join_run(role.database, role.run_id, role.source, settings.identity(), n_partitions))
-    worker = role.patiently(lambda: _worker(role, group, stop))
-    _settle(role)
+    catalogue = catalogue_of(settings)
+    decoding = decode_options(settings, catalogue)
+    worker = role.patiently(lambda: _worker(role, group, catalogue, decoding, stop))
+    _settle(role, decoding)
     started_seconds = role.clock.monotonic_seconds()
     collected_seconds = started_seconds
     try:
@@ -109,13 +112,12 @@ def work(role: Role, stop: threading.Event) -> dict[str, Any]:
     }
 
 
-def _settle(role: Role) -> None:
+def _settle(role: Role, decoding: DecodeOptions) -> None:
     """Load what the first records would otherwise wait for, and take the cycle collector off the way.
 
     Messages hold no cycles, but there are tens of thousands of new ones at any time, and the collector would search
     them again and again: it is run by hand now and then, and what is loaded by now is left out of it for good.
     """
-    decoding = decode_options(role.settings, catalogue_of(role.settings))
     MessageDecoder(decoding, role.clock, format_=message_format(role.settings)).load_kernels()
     load_kernels(MessageDecoder(decoding, role.clock).decode, decoding, role.sequences)
     return_large_blocks()
@@ -135,9 +137,10 @@ def _is_done(role: Role, worker: GroupWorker) -> bool:
     return len(marks) == n_partitions and all(mark.is_finished for mark in marks.values())
 
 
-def _worker(role: Role, group: KafkaGroup, stop: threading.Event) -> GroupWorker:
+def _worker(
+    role: Role, group: KafkaGroup, catalogue: tuple[str, ...], decoding: DecodeOptions, stop: threading.Event
+) -> GroupWorker:
     settings = role.settings
-    catalogue = catalogue_of(settings)
     codes = SharedCodes(role.database, role.run_id, catalogue)
     options = dataclasses.replace(shard_options(settings, role.sequences), follows=not settings.until_end)
     verdicts = StoreVerdicts(role.ledger, Scoring(role.measuring, role.tables), role.clock)
@@ -152,9 +155,7 @@ def _worker(role: Role, group: KafkaGroup, stop: threading.Event) -> GroupWorker
     return GroupWorker(
         group,
         open_shard,
-        MessageDecoder(
-            decode_options(settings, catalogue), role.clock, explains_all=True, format_=message_format(settings)
-        ),
+        MessageDecoder(decoding, role.clock, explains_all=True, format_=message_format(settings)),
         PatientGate(verdicts, role.clock, seconds_of("gate")),
         _dead_letters(role),
         BadShare(settings.max_bad_share),
