@@ -21,6 +21,7 @@ from stream.decoding.messages.protobuf_schema import ProtobufReader
 from stream.decoding.messages.rows import MessageRows
 from stream.decoding.messages.symbols import Symbols
 from tests.avro_records import framed
+from tests.framed_reading import assert_same_rows
 from tidegate.clock import ManualClock
 from tidegate.jit import is_compiled
 
@@ -187,14 +188,7 @@ def assert_same(files: Sequence[Any], values: Sequence[bytes], unit: str = "s") 
     found = rows_of(files, values, unit)
     with library_alone():
         expected = rows_of(files, values, unit)
-    assert found.bad == expected.bad
-    assert (found.positions is None) == (expected.positions is None)
-    if found.positions is not None and expected.positions is not None:
-        assert found.positions.tolist() == expected.positions.tolist()
-    for name, column in expected.columns.items():
-        assert found.columns[name].type == column.type, name
-        # (NaN is no equal of itself, but of its own text.)
-        assert list(map(repr, found.columns[name].to_pylist())) == list(map(repr, column.to_pylist())), name
+    assert_same_rows(found, expected)
 
 
 WATCH = file_of(

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-import numpy as np
 import pytest
 
 from stream.decoding.columns import DecodeOptions
@@ -18,8 +16,8 @@ from stream.decoding.messages.avro_kernel import scan_records
 from stream.decoding.messages.formats import MessageFormat, RegistryOptions
 from stream.decoding.messages.framing import read_headers
 from stream.decoding.messages.protobuf_kernel import scan_messages
-from stream.events import EventBatch
 from tests.avro_records import WATCH, encoded, framed, record, serialized
+from tests.framed_reading import NOON_MS, Reading
 from tests.schema_registry import FakeRegistry
 from tidegate.clock import ManualClock
 from tidegate.errors import RegistryError
@@ -27,33 +25,6 @@ from tidegate.hashing import hash_text
 from tidegate.jit import is_compiled
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
-NOON_MS = 1_704_110_400_000
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        yield running
-
-
-class Reading:
-    """A decoder of Avro messages, and its clock."""
-
-    def __init__(self, registry: FakeRegistry, **options: Any) -> None:
-        self.clock = ManualClock(NOON_MS + 86_400_000)
-        self.decoder = MessageDecoder(
-            DecodeOptions(**options),
-            self.clock,
-            explains_all=True,
-            format_=MessageFormat("avro", RegistryOptions(registry.url)),
-        )
-
-    def decode(self, values: Sequence[bytes]) -> EventBatch:
-        n = len(values)
-        return self.decoder.decode(values, topic="t", partition=0, offsets=np.arange(n), next_offset=n)
-
-    def faults(self, values: Sequence[bytes]) -> dict[int, str]:
-        return {issue.position or 0: issue.found for issue in self.decode(values).issues}
 
 
 def watch(number: int, **changed: Any) -> dict[str, Any]:
@@ -62,7 +33,7 @@ def watch(number: int, **changed: Any) -> dict[str, Any]:
 
 
 def test_records_become_events(registry: FakeRegistry) -> None:
-    reading = Reading(registry)
+    reading = Reading(registry, "avro")
     batch = reading.decode(serialized(registry, WATCH, [watch(1), watch(2, category="soul")]))
     assert batch.users.tolist() == [hash_text("u1"), hash_text("u2")]
     assert batch.times_ms.tolist() == [NOON_MS + 1, NOON_MS + 2]
@@ -72,7 +43,7 @@ def test_records_become_events(registry: FakeRegistry) -> None:
 def test_one_bad_message_spoils_no_other(registry: FakeRegistry) -> None:
     good = serialized(registry, WATCH, [watch(number) for number in range(3)])
     values = [good[0], b"", b"\0\0\0\0\1", b'{"user_id": 7}', good[1], good[1][:-1], framed(9, b"x"), good[2]]
-    batch = Reading(registry).decode(values)
+    batch = Reading(registry, "avro").decode(values)
     assert batch.positions is not None
     assert batch.positions.tolist() == [0, 4, 7]
     faults = {issue.position: issue.found for issue in batch.issues}
@@ -89,7 +60,7 @@ def test_one_bad_message_spoils_no_other(registry: FakeRegistry) -> None:
 
 def test_an_unknown_schema_is_asked_for_again_after_a_while(registry: FakeRegistry) -> None:
     value = framed(1, encoded(WATCH, watch(1)))
-    reading = Reading(registry)
+    reading = Reading(registry, "avro")
     assert reading.faults([value, value]) and reading.faults([value])
     assert registry.requests == ["GET /schemas/ids/1"]
     registry.register("t-value", json.dumps(WATCH))
@@ -99,7 +70,7 @@ def test_an_unknown_schema_is_asked_for_again_after_a_while(registry: FakeRegist
 
 
 def test_ids_that_nobody_knows_do_not_fill_the_memory(registry: FakeRegistry) -> None:
-    reading = Reading(registry)
+    reading = Reading(registry, "avro")
     values = [framed(number, b"xx") for number in range(1, 1_100)]
     assert len(reading.faults(values)) == len(values)
     assert len(reading.decoder._parser._faults) <= 1_000  # type: ignore[attr-defined]
@@ -110,7 +81,7 @@ def test_more_schemas_in_a_batch_than_are_grouped_are_read_all_the_same(registry
     for number in range(70):
         schema = WATCH | {"name": f"Watch{number}"}
         values += serialized(registry, schema, [watch(number)])
-    assert Reading(registry).decode(values * 2).users.tolist() == [hash_text(f"u{n}") for n in range(70)] * 2
+    assert Reading(registry, "avro").decode(values * 2).users.tolist() == [hash_text(f"u{n}") for n in range(70)] * 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +103,7 @@ def test_a_time_may_be_a_number_in_one_schema_and_an_instant_in_the_next(
     )
     values = serialized(registry, before, [{"user": 7, "cluster": "jazz", "ts": number}])
     values += serialized(registry, WATCH, [watch(1), watch(2)])
-    batch = Reading(registry, time_unit=unit).decode(values)
+    batch = Reading(registry, "avro", time_unit=unit).decode(values)
     assert batch.times_ms.tolist() == [NOON_MS, NOON_MS + 1, NOON_MS + 2]
     assert batch.users.tolist() == [hash_text("7"), hash_text("u1"), hash_text("u2")]
 
@@ -151,7 +122,7 @@ def test_a_time_may_be_a_number_in_one_schema_and_an_instant_in_the_next(
 )
 def test_times_of_any_type_are_read(registry: FakeRegistry, kind: Any, value: Any, time_ms: int) -> None:
     schema = WATCH | {"fields": [*WATCH["fields"][:2], {"name": "timestamp", "type": kind}]}  # type: ignore[index]
-    batch = Reading(registry).decode(serialized(registry, schema, [watch(1, timestamp=value)]))
+    batch = Reading(registry, "avro").decode(serialized(registry, schema, [watch(1, timestamp=value)]))
     assert batch.times_ms.tolist() == [time_ms]
 
 
@@ -168,26 +139,26 @@ def test_times_of_any_type_are_read(registry: FakeRegistry, kind: Any, value: An
 )
 def test_ids_of_any_type_are_read(registry: FakeRegistry, kind: Any, value: Any, text: str) -> None:
     schema = WATCH | {"fields": [{"name": "user_id", "type": kind}, *WATCH["fields"][1:]]}  # type: ignore[index]
-    batch = Reading(registry).decode(serialized(registry, schema, [watch(1, user_id=value)]))
+    batch = Reading(registry, "avro").decode(serialized(registry, schema, [watch(1, user_id=value)]))
     assert batch.users.tolist() == [hash_text(text)]
 
 
 def test_a_wanted_field_that_holds_many_values_is_a_fault(registry: FakeRegistry) -> None:
     schema = WATCH | {"fields": [{"name": "user_id", "type": {"type": "array", "items": "string"}},
                                  *WATCH["fields"][1:]]}  # type: ignore[index]  # fmt: skip
-    faults = Reading(registry).faults(serialized(registry, schema, [watch(1, user_id=["a", "b"])]))
+    faults = Reading(registry, "avro").faults(serialized(registry, schema, [watch(1, user_id=["a", "b"])]))
     assert "user_id is no text, number, truth value or time" in faults[0]
 
 
 def test_fields_that_are_not_wanted_are_not_looked_into(registry: FakeRegistry) -> None:
     schema = WATCH | {"fields": [{"name": "note", "type": "string"}, *WATCH["fields"]]}  # type: ignore[misc]
     (value,) = serialized(registry, schema, [watch(1, note="abc")])
-    assert Reading(registry).decode([value.replace(b"abc", b"a\xffc")]).users.tolist() == [hash_text("u1")]
+    assert Reading(registry, "avro").decode([value.replace(b"abc", b"a\xffc")]).users.tolist() == [hash_text("u1")]
 
 
 def test_text_that_is_not_utf_8_is_a_fault(registry: FakeRegistry) -> None:
     (value,) = serialized(registry, WATCH, [watch(1)])
-    assert "(it is not UTF-8)" in Reading(registry).faults([value.replace(b"jazz", b"j\xffzz")])[0]
+    assert "(it is not UTF-8)" in Reading(registry, "avro").faults([value.replace(b"jazz", b"j\xffzz")])[0]
 
 
 def test_a_schema_may_refer_to_others(registry: FakeRegistry) -> None:
@@ -199,7 +170,7 @@ def test_a_schema_may_refer_to_others(registry: FakeRegistry) -> None:
         {"name": "media.Genre", "subject": "genre", "version": 1}])  # fmt: skip
     inlined = json.loads(json.dumps(schema))
     inlined["fields"][0]["type"] = genre
-    reading = Reading(registry)
+    reading = Reading(registry, "avro")
     batch = reading.decode([framed(number, encoded(inlined, watch(1, first="rock")))])
     assert batch.users.tolist() == [hash_text("u1")]
     assert reading.decoder.cluster_names == ["jazz"]
@@ -207,7 +178,7 @@ def test_a_schema_may_refer_to_others(registry: FakeRegistry) -> None:
 
 def test_a_reference_that_is_not_there_is_a_fault(registry: FakeRegistry) -> None:
     number = registry.register("t-value", json.dumps(WATCH), references=[{"name": "x", "subject": "x", "version": 1}])
-    assert "or one that it refers to" in Reading(registry).faults([framed(number, b"xx")])[0]
+    assert "or one that it refers to" in Reading(registry, "avro").faults([framed(number, b"xx")])[0]
 
 
 @pytest.mark.parametrize(
@@ -220,19 +191,19 @@ def test_a_reference_that_is_not_there_is_a_fault(registry: FakeRegistry) -> Non
 )
 def test_a_schema_that_is_of_no_use_is_a_fault(registry: FakeRegistry, schema: str, kind: str, fault: str) -> None:
     number = registry.register("t-value", schema, kind)
-    assert fault in Reading(registry).faults([framed(number, b"xx")])[0]
+    assert fault in Reading(registry, "avro").faults([framed(number, b"xx")])[0]
 
 
 def test_a_registry_that_refuses_stops_the_reading(registry: FakeRegistry) -> None:
     registry.failures = [403]
     with pytest.raises(RegistryError, match="does not let us in"):
-        Reading(registry).decode([framed(1, b"xx")])
+        Reading(registry, "avro").decode([framed(1, b"xx")])
 
 
 def test_a_record_may_contain_itself(registry: FakeRegistry) -> None:
     schema = WATCH | {"fields": [{"name": "before", "type": ["null", "media.events.Watch"]}, *WATCH["fields"]]}  # type: ignore[misc]
     values = serialized(registry, schema, [watch(1, before=watch(0, before=None))])
-    assert Reading(registry).decode(values).users.tolist() == [hash_text("u1")]
+    assert Reading(registry, "avro").decode(values).users.tolist() == [hash_text("u1")]
 
 
 @pytest.mark.parametrize("name", ["avro", "protobuf"])
@@ -251,6 +222,6 @@ def test_records_that_nest_deeply_are_faults_and_no_crash(registry: FakeRegistry
     schema = WATCH | {"fields": [*fields, *WATCH["fields"]]}  # type: ignore[misc]
     number = registry.register("t-value", json.dumps(schema))
     (good,) = serialized(registry, schema, [watch(1, before=None, more=[])])
-    batch = Reading(registry).decode([framed(number, b"\2" * depth), good])
+    batch = Reading(registry, "avro").decode([framed(number, b"\2" * depth), good])
     assert batch.users.tolist() == [hash_text("u1")]
     assert ("nests too deeply" in batch.issues[0].found) == (depth > 10)

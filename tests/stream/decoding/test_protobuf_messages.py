@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pytest
 
-from stream.decoding.columns import DecodeOptions
-from stream.decoding.messages import MessageDecoder
-from stream.decoding.messages.formats import MessageFormat, RegistryOptions
-from stream.events import EventBatch
 from tests.avro_records import framed
+from tests.framed_reading import NOON_MS, Reading
 from tests.protobuf_messages import WATCH, message_class, serialized
 from tests.schema_registry import FakeRegistry
-from tidegate.clock import ManualClock
 from tidegate.hashing import hash_text
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
-NOON_MS = 1_704_110_400_000
 FIRST = b"\0"  # the first message of its file
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        yield running
-
-
-class Reading:
-    """A decoder of Protobuf messages."""
-
-    def __init__(self, registry: FakeRegistry, **options: Any) -> None:
-        self.decoder = MessageDecoder(
-            DecodeOptions(**options),
-            ManualClock(NOON_MS + 86_400_000),
-            explains_all=True,
-            format_=MessageFormat("protobuf", RegistryOptions(registry.url)),
-        )
-
-    def decode(self, values: Sequence[bytes]) -> EventBatch:
-        n = len(values)
-        return self.decoder.decode(values, topic="t", partition=0, offsets=np.arange(n), next_offset=n)
-
-    def faults(self, values: Sequence[bytes]) -> dict[int, str]:
-        return {issue.position or 0: issue.found for issue in self.decode(values).issues}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +28,7 @@ def watch(watch_class: Any, number: int, **changed: Any) -> Any:
 
 
 def test_messages_become_events(registry: FakeRegistry, watch_class: Any) -> None:
-    reading = Reading(registry)
+    reading = Reading(registry, "protobuf")
     batch = reading.decode(serialized(registry, [watch(watch_class, 1), watch(watch_class, 2, category="soul")]))
     assert batch.users.tolist() == [hash_text("u1"), hash_text("u2")]
     assert batch.times_ms.tolist() == [NOON_MS + 1, NOON_MS + 2]
@@ -71,7 +39,7 @@ def test_one_bad_message_spoils_no_other(registry: FakeRegistry, watch_class: An
     good = serialized(registry, [watch(watch_class, number) for number in range(3)])
     values = [good[0], b"", b"{}", good[1], good[1][:-1], good[1].replace(b"jazz", b"j\xffzz"), b"\0\0\0\0\1\1\0",
               b"\0\0\0\0\1\2\xff", framed(1, b"", b"\2\6"), framed(9, b"", FIRST), good[2]]  # fmt: skip
-    batch = Reading(registry).decode(values)
+    batch = Reading(registry, "protobuf").decode(values)
     assert batch.positions is not None
     assert batch.positions.tolist() == [0, 3, 10]
     faults = [issue.found for issue in batch.issues]
@@ -85,7 +53,7 @@ def test_one_bad_message_spoils_no_other(registry: FakeRegistry, watch_class: An
 def test_a_registry_may_give_schemas_as_text(watch_class: Any) -> None:
     with FakeRegistry(serializes=False) as registry:
         number = registry.register("t-value", WATCH, "PROTOBUF")
-        batch = Reading(registry).decode([framed(number, watch(watch_class, 1).SerializeToString(), FIRST)])
+        batch = Reading(registry, "protobuf").decode([framed(number, watch(watch_class, 1).SerializeToString(), FIRST)])
     assert batch.users.tolist() == [hash_text("u1")]
     assert batch.times_ms.tolist() == [NOON_MS + 1]
 
@@ -111,7 +79,7 @@ def test_a_schema_may_import_others_and_hold_several_messages(serializes: bool) 
         registry.register("genre", GENRE, "PROTOBUF")
         references = [{"name": "genre.proto", "subject": "genre", "version": 1}]
         number = registry.register("t-value", IMPORTING, "PROTOBUF", references)
-        reading = Reading(registry)
+        reading = Reading(registry, "protobuf")
         batch = reading.decode([framed(number, message.SerializeToString(), b"\4\2\0")])
     assert batch.users.tolist() == [hash_text("u1")]
     assert batch.times_ms.tolist() == [NOON_MS]
@@ -121,7 +89,7 @@ def test_a_schema_may_import_others_and_hold_several_messages(serializes: bool) 
 def test_the_real_serializer_registers_imports(registry: FakeRegistry) -> None:
     inner_class = message_class(IMPORTING, "Outer.Inner", genre=GENRE)
     values = serialized(registry, [inner_class(user="u1", cluster=1, ts=NOON_MS / 1_000)])
-    reading = Reading(registry)
+    reading = Reading(registry, "protobuf")
     assert reading.decode(values).users.tolist() == [hash_text("u1")]
     assert reading.decoder.cluster_names == ["ROCK"]
 
@@ -138,7 +106,7 @@ def test_the_real_serializer_registers_imports(registry: FakeRegistry) -> None:
 def test_a_schema_that_is_of_no_use_is_a_fault(schema: str, kind: str, fault: str) -> None:
     with FakeRegistry(serializes=False) as registry:
         number = registry.register("t-value", schema, kind)
-        assert fault in Reading(registry).faults([framed(number, b"xx", FIRST)])[0]
+        assert fault in Reading(registry, "protobuf").faults([framed(number, b"xx", FIRST)])[0]
 
 
 def test_an_import_that_leads_out_of_its_folder_is_a_fault() -> None:
@@ -146,7 +114,7 @@ def test_an_import_that_leads_out_of_its_folder_is_a_fault() -> None:
         registry.register("up", GENRE, "PROTOBUF")
         references = [{"name": "../up.proto", "subject": "up", "version": 1}]
         number = registry.register("t-value", WATCH, "PROTOBUF", references)
-        assert "leads out of its folder" in Reading(registry).faults([framed(number, b"xx", FIRST)])[0]
+        assert "leads out of its folder" in Reading(registry, "protobuf").faults([framed(number, b"xx", FIRST)])[0]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +130,7 @@ def test_a_wanted_field_that_no_column_holds_is_a_fault(
 ) -> None:
     text = WATCH.replace("string user_id = 1;", field) + "message Other { string note = 1; }"
     values = serialized(registry, [message_class(text, "media.events.Watch")(**value)])
-    assert fault in Reading(registry).faults(values)[0]
+    assert fault in Reading(registry, "protobuf").faults(values)[0]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +146,7 @@ def test_ids_of_any_type_are_read(registry: FakeRegistry, field: str, value: Any
     imported = 'import "google/protobuf/wrappers.proto";\nmessage Watch'
     text = WATCH.replace("string user_id = 1;", field).replace("message Watch", imported)
     message = message_class(text, "media.events.Watch")(category="jazz", timestamp=NOON, **value)
-    assert Reading(registry).decode(serialized(registry, [message])).users.tolist() == [hash_text(user)]
+    assert Reading(registry, "protobuf").decode(serialized(registry, [message])).users.tolist() == [hash_text(user)]
 
 
 def test_one_of_several_alternatives_is_what_came_last(registry: FakeRegistry) -> None:
@@ -186,7 +154,7 @@ def test_one_of_several_alternatives_is_what_came_last(registry: FakeRegistry) -
     whole = message_class(text, "media.events.Watch")
     first, last = whole(user_id="u1", category="jazz", timestamp=NOON), whole(number=5)
     (value,) = serialized(registry, [first])
-    faults = Reading(registry).faults([value + last.SerializeToString(), value])
+    faults = Reading(registry, "protobuf").faults([value + last.SerializeToString(), value])
     assert faults == {0: "user_id has no value"}
 
 
@@ -195,4 +163,4 @@ def test_fields_that_are_not_wanted_are_not_looked_into(registry: FakeRegistry) 
     message = message_class(text, "media.events.Watch")(user_id="u1", category="jazz", timestamp=NOON, note="abc")
     message.more["a"] = 1
     (value,) = serialized(registry, [message])
-    assert Reading(registry).decode([value.replace(b"abc", b"a\xffc")]).users.tolist() == [hash_text("u1")]
+    assert Reading(registry, "protobuf").decode([value.replace(b"abc", b"a\xffc")]).users.tolist() == [hash_text("u1")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,6 @@ from tidegate.clock import ManualClock
 from tidegate.errors import ConfigError, RegistryError
 
 SCHEMA = '"string"'
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry() as running:
-        yield running
 
 
 def load(url: str, schema_id: int, clock: ManualClock | None = None, **properties: str) -> str:
