@@ -247,10 +247,11 @@ class Shard:
         self.n_uncommitted = 0
 
     def _count_segment(self, segment: UserSegment | None, *, replaces: bool = False) -> None:
+        if replaces:
+            self._n_segments = self._n_stored = 0
         n_users = 0 if segment is None else int(segment.users.shape[0])
-        kept = 0 if replaces else 1
-        self._n_segments = kept * self._n_segments + -(-n_users // USERS_A_PIECE)
-        self._n_stored = kept * self._n_stored + n_users
+        self._n_segments += -(-n_users // USERS_A_PIECE)
+        self._n_stored += n_users
 
     def _checkpoint(self) -> Checkpoint:
         replaces = self._is_worn()
