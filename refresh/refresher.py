@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from refresh.engines import Engine
 from refresh.evidence import Ranked
-from refresh.plan import Plan
+from refresh.policies.plan import Plan
 from refresh.prompts import RowContexts
-from refresh.row_cache import RowCache
+from refresh.row_cache import RowCache, context_codes
 from refresh.row_key import row_keys
 from refresh.table import TransitionTable
 from refresh.table_diff import diff_tables
@@ -87,7 +87,7 @@ class Refresher:
             is_valid[asked] = validate(answers, contexts[asked], n_clusters).valid
             clusters[asked], probabilities[asked] = answers.clusters, answers.probabilities
             kept = asked[is_valid[asked]]
-            self._cache.keep(keys[kept], pane, clusters[kept], probabilities[kept])
+            self._cache.keep(keys[kept], pane, clusters[kept], probabilities[kept], _codes(contexts[kept]))
         of_pair = np.flatnonzero(is_valid[:n_pairs])  # 3
         rows = PairRows(
             pairs=plan.pairs[of_pair],
@@ -132,6 +132,13 @@ def _contexts(plan: Plan) -> RowContexts:
         retrieved,
         shares.astype(np.float32),
     )
+
+
+def _codes(contexts: RowContexts) -> NDArray[np.int64]:
+    """Context codes of the rows that have a pair."""
+    has_pair = contexts.c1 >= 0
+    pairs = pack_pairs(contexts.c1[has_pair], contexts.c2[has_pair])
+    return context_codes(pairs, contexts.retrieved[has_pair, 0])
 
 
 def _retired_pairs(retired: tuple[tuple[int, int], ...]) -> NDArray[np.int64]:

@@ -42,23 +42,30 @@ class RowCache:
 
     Parameters
     ----------
-    folder : Path
-        Created when the first rows are kept.
+    folder : Path or None
+        Created when the first rows are kept; None keeps them in memory only.
     top_n : int
         Answers kept of each row.
     """
 
-    def __init__(self, folder: Path, top_n: int) -> None:
+    def __init__(self, folder: Path | None, top_n: int) -> None:
         self._folder = folder
         self._forget(top_n)
-        for path in sorted(folder.glob("pane-*.npz")):
-            self._load(path)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Read what another process has kept since."""
+        for path in self._paths():
+            if path.name not in self._files:
+                self._load(path)
 
     def _forget(self, top_n: int) -> None:
         self._keys = np.zeros((0, 2), np.uint64)
         self._panes = np.zeros(0, np.int64)
         self._clusters = np.full((0, top_n), -1, np.int32)
         self._probabilities = np.zeros((0, top_n), np.float32)
+        self._contexts: dict[int, NDArray[np.int64]] = {}
+        self._files: set[str] = set()
 
     def __len__(self) -> int:
         return int(self._keys.shape[0])
@@ -79,12 +86,28 @@ class RowCache:
             probabilities=np.where(is_known[:, None], self._probabilities[at], np.float32(0)),
         )
 
+    def knows(self, pairs: NDArray[np.int64], retrieved: NDArray[np.int32], before_pane: int) -> NDArray[np.bool_]:
+        """Tell which pairs were inferred before a pane with which first cluster of the retrieved line: bool[n].
+
+        What a policy may expect to have for nothing; whether it does is decided by the row key.
+
+        Parameters
+        ----------
+        pairs : int64[n]
+        retrieved : int32[n]
+        """
+        known = [contexts for pane, contexts in self._contexts.items() if pane < before_pane]
+        if not known:
+            return np.zeros(pairs.shape[0], np.bool_)
+        return np.isin(context_codes(pairs, retrieved), np.concatenate(known))
+
     def keep(
         self,
         keys: NDArray[np.uint64],
         pane: int,
         clusters: NDArray[np.int32],
         probabilities: NDArray[np.float32],
+        contexts: NDArray[np.int64] | None = None,
     ) -> None:
         """Keep the rows that were inferred for `pane`, on disk before anything else.
 
@@ -93,26 +116,35 @@ class RowCache:
         keys : uint64[n, 2]             not known yet
         clusters : int32[n, k]
         probabilities : float32[n, k]
+        contexts : int64[n], optional   `context_codes` of the rows
         """
         if not keys.shape[0]:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         earlier = self._panes == pane  # the pane's file is replaced, so what a crashed attempt left goes into it too
+        contexts = np.zeros(0, np.int64) if contexts is None else contexts
         columns = {
             "keys": np.concatenate([self._keys[earlier], keys]),
             "clusters": np.concatenate([self._clusters[earlier], clusters]),
             "probabilities": np.concatenate([self._probabilities[earlier], probabilities]),
+            "contexts": np.union1d(self._contexts.get(pane, contexts), contexts),
         }
-        content = io.BytesIO()
-        np.savez(content, **columns)
-        write_atomically(self._folder / _FILE.format(pane=pane), content.getvalue())
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            content = io.BytesIO()
+            np.savez(content, **columns)
+            write_atomically(self._folder / _FILE.format(pane=pane), content.getvalue())
+            self._files.add(_FILE.format(pane=pane))
         self._add(keys, pane, clusters, probabilities)
+        self._contexts[pane] = columns["contexts"]
 
     def clear(self) -> None:
         """Forget everything: a finished run starts over."""
-        for path in self._folder.glob("pane-*.npz"):
+        for path in self._paths():
             path.unlink()
         self._forget(self._clusters.shape[1])
+
+    def _paths(self) -> list[Path]:
+        return [] if self._folder is None else sorted(self._folder.glob("pane-*.npz"))
 
     def _load(self, path: Path) -> None:
         try:
@@ -120,6 +152,8 @@ class RowCache:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as columns:
                 pane = int(path.stem.removeprefix("pane-"))
                 self._add(columns["keys"], pane, columns["clusters"], columns["probabilities"])
+                self._contexts[pane] = columns["contexts"]
+            self._files.add(path.name)
         except (ValueError, KeyError, IndexError, OSError, EOFError, RuntimeError, BadZipFile):
             # A damaged file costs its rows a second call, never a wrong answer (zip entries have a CRC).
             path.unlink()
@@ -135,3 +169,8 @@ class RowCache:
         # Only when all of them fit together: a file of another shape is refused as a whole.
         self._keys, self._panes = all_keys[order], panes
         self._clusters, self._probabilities = all_clusters, all_probabilities
+
+
+def context_codes(pairs: NDArray[np.int64], retrieved: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Pack pairs and the first cluster of their retrieved lines into one number each: int64[n]."""
+    return np.asarray(pairs << 16 | np.maximum(retrieved, 0), np.int64)

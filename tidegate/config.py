@@ -42,7 +42,7 @@ _NOT_IDENTITY = {
 
 
 # Not part of it at their default, so that runs from before there were such settings are still known.
-_IDENTITY_IF_SET = {"event_id_column", "duplicates", "message_format"}
+_IDENTITY_IF_SET = {"event_id_column", "duplicates", "message_format", "max_calls", "max_calls_per_day"}
 
 
 class RunSettings(BaseSettings):
@@ -71,11 +71,17 @@ class RunSettings(BaseSettings):
     allow_return: bool = Field(False, description="let c_next equal c1 (adjacent de-duplication only)")
     engine: str = Field("embedded", description="what infers rows: embedded or frequency")
     model: Path | None = Field(None, description="model folder of the embedded engine; default: trained in the run")
-    policy: str = Field("adaptive", description="adaptive, never, always, every:N (panes) or every:2d")
-    price: float = Field(1.0, ge=0, description="misses that one call must save")
+    policy: str = Field(
+        "adaptive", description="adaptive, or a baseline: never, always, every:N (panes), every:2d, backoff, cusum …"
+    )
+    price: float = Field(0.3, ge=0, description="misses that one call must save")
     horizon_windows: float = Field(4.0, gt=0, description="windows that a row is expected to serve")
     confidence_z: float = Field(0.5, ge=0, description="standard deviations between a gain and its lower bound")
-    cooldown_panes: int = Field(2, ge=0, description="panes before a row is bought again without proven drift")
+    cooldown_panes: int = Field(0, ge=0, description="panes before a row is bought again without proven drift")
+    max_calls: int | None = Field(None, ge=0, description="most rows that one refresh may buy")
+    max_calls_per_day: int | None = Field(
+        None, ge=0, description="most rows bought in 24 hours of event time, the first table left out"
+    )
     backoff: Literal["counts", "engine"] = Field(
         "counts", description="where rows of c2 come from: counts cost no call"
     )

@@ -98,6 +98,8 @@ class RowOrder(msgspec.Struct, frozen=True, kw_only=True):
     c2: int
     reason: Reason
     gain_hits: float
+    replaces: int = -1
+    """The best answer that was free before: the row's own or the backoff's; -1 where there was none."""
 
 
 class RefreshOrder(msgspec.Struct, frozen=True, kw_only=True):

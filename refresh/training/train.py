@@ -95,7 +95,7 @@ def train_model(
     tokenizer = new_tokenizer(template, codebook)
     pupil = Pupil(new_model(len(tokenizer), shape, seed=seed), PromptBuilder(template, codebook), tokenizer.get_vocab())
     samples = build_samples(
-        Evidence(evidence, cluster_seeds(list(names))), labels, seed=seed, n_samples=budget.n_samples
+        Evidence.of_counts(evidence, cluster_seeds(list(names))), labels, seed=seed, n_samples=budget.n_samples
     )
     taught, held_out = split_samples(samples, budget.held_out, seed=seed)
     with single_thread():

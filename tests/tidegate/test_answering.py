@@ -131,8 +131,8 @@ class World:
         sequences = sequence_options(settings)
         measuring = Measuring(ledger, drift_options(settings), sequences.pane_ms, sequences.window_panes)
         tables = TableStore(self.home / "tables", self.clock)
-        deciding = deciding_of(settings, measuring, tables, sequences)
         cache = RowCache(self.home / "rows", settings.top_n)
+        deciding = deciding_of(settings, measuring, tables, sequences, cache)
         refreshing = Refreshing(measuring, FrequencyKeeper(), cache, tables, self.clock, settings.top_n, 100)
         closer = PaneCloser(self.database, "run", PANE_MS, 0)
         return (

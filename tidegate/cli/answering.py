@@ -73,8 +73,9 @@ class Controller:
 
     def _decide(self, reported: PaneReport) -> None:
         before = self.ledger.get(RECORDS, reported.pane - 1)
-        record = self.deciding.begin(reported.closing, None if before is None else decode_record(before))
-        record, planned = self.deciding.decide(reported.closing, record, reported.report)
+        last = None if before is None else decode_record(before)
+        record = self.deciding.begin(reported.closing, last)
+        record, planned = self.deciding.decide(reported.closing, record, reported.report, last)
         decision = PaneDecision(record=record, asks_for_refresh=planned is not None and planned.asks_for_refresh)
         if self.ledger.put(DECISIONS, reported.pane, encode(decision)):
             self._place(decision)
@@ -116,7 +117,8 @@ class RefreshRole:
         if not decision.asks_for_refresh or reported is None:
             return False
         closing = msgspec.json.decode(reported, type=PaneReport).closing
-        planned = self.deciding.plan(closing, decision.record)
+        before = self.ledger.get(RECORDS, pane - 1)
+        planned = self.deciding.plan(closing, decision.record, None if before is None else decode_record(before))
         ordered = decision.record.decision.order if decision.record.decision else None
         if planned.plan.order != ordered:
             raise ConfigError(

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from refresh.fine_tune_flag import FlagOptions
-from refresh.policy import Policy, PolicyOptions, open_policy
+from refresh.policies import Policy, PolicyOptions, open_policy
 from refresh.row_cache import RowCache
 from refresh.table_store import TableStore
 from stream.events import Source
@@ -17,6 +17,7 @@ from stream.store import RunStore
 from stream.worker import StreamWorker
 from tidegate.cli.deciding import Deciding
 from tidegate.cli.engine_keeper import OnTraining, open_keeper
+from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.pipeline import PipelineParts
 from tidegate.cli.records import PaneRecord, decode_record
@@ -81,7 +82,7 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
         )
         tables = TableStore(settings.home / "tables", clock)
         measuring = Measuring(store, drift_options(settings), sequences.pane_ms, sequences.window_panes)
-        deciding = deciding_of(settings, measuring, tables, sequences)
+        deciding = deciding_of(settings, measuring, tables, sequences, cache)
         engines = open_keeper(settings, store.run_id, on_training)
         parts = PipelineParts(
             store=store,
@@ -98,8 +99,11 @@ def policy_of(settings: RunSettings, sequences: SequenceOptions) -> Policy:
     economics = PolicyOptions(
         price=settings.price,
         horizon_windows=settings.horizon_windows,
+        window_panes=sequences.window_panes,
         confidence_z=settings.confidence_z,
         cooldown_panes=settings.cooldown_panes,
+        max_calls=settings.max_calls,
+        max_calls_per_day=settings.max_calls_per_day,
         infers_backoff=settings.backoff == "engine",
     )
     return open_policy(settings.policy, sequences.pane_ms, economics, settings.top_n)
@@ -125,7 +129,15 @@ def flag_options(sequences: SequenceOptions) -> FlagOptions:
 
 
 def deciding_of(
-    settings: RunSettings, measuring: Measuring, tables: TableStore, sequences: SequenceOptions
+    settings: RunSettings, measuring: Measuring, tables: TableStore, sequences: SequenceOptions, cache: RowCache
 ) -> Deciding:
     """Put the policy and the judge of the weights together."""
-    return Deciding(measuring, tables, policy_of(settings, sequences), flag_options(sequences), settings.top_n)
+    return Deciding(
+        measuring=measuring,
+        history=History(measuring.reader, sequences.window_panes),
+        tables=tables,
+        cache=cache,
+        policy=policy_of(settings, sequences),
+        flags=flag_options(sequences),
+        top_n=settings.top_n,
+    )

@@ -56,7 +56,7 @@ def control(role: Role, stop: threading.Event) -> None:
     """
     controller = Controller(
         role.ledger,
-        deciding_of(role.settings, role.measuring, role.tables, role.sequences),
+        deciding_of(role.settings, role.measuring, role.tables, role.sequences, role.row_cache()),
         role.topics.announce,
         _log_record,
     )

@@ -11,12 +11,13 @@ import msgspec
 
 from refresh.evidence import Evidence
 from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, judge_weights
-from refresh.plan import Plan, View
-from refresh.policy import Policy
+from refresh.policies import Plan, Policy, PolicyState, View
+from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
 from refresh.table_store import TableStore
 from stream.closing import PaneClosing
 from stream.sequence_kernel import HITS_NEXT, SCORED
+from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
 from tidegate.cli.scoring import serving_version
@@ -42,7 +43,9 @@ class Deciding:
     """The policy and the judge of the weights, over a run's store and tables."""
 
     measuring: Measuring
+    history: History
     tables: TableStore
+    cache: RowCache
     policy: Policy
     flags: FlagOptions
     top_n: int
@@ -58,9 +61,11 @@ class Deciding:
         )
 
     def decide(
-        self, closing: PaneClosing, record: PaneRecord, report: DriftReport | None
+        self, closing: PaneClosing, record: PaneRecord, report: DriftReport | None, before: PaneRecord | None
     ) -> tuple[PaneRecord, Planned | None]:
         """Let the policy plan. No decision before the first full window, nor where no pane would be served by it."""
+        evidence = self.evidence(closing, before)
+        record = msgspec.structs.replace(record, memory=evidence.learned)
         if not self.measuring.is_full(closing.pane, closing.first_pane):
             return record, None
         tuned_ms = record.fine_tune.tuned_window_end_ms if record.fine_tune else None
@@ -68,7 +73,7 @@ class Deciding:
         record = msgspec.structs.replace(record, report=report, since_fine_tune=since)
         if closing.is_last:
             return record, None
-        planned = self.plan(closing, record)
+        planned = self.plan(closing, record, before, evidence)
         decision = Decision(
             run_id=self.measuring.reader.run_id,
             window_end_ms=record.window_end_ms,
@@ -78,23 +83,45 @@ class Deciding:
             flag=None,
             explanation=planned.plan.explanation,
         )
-        return msgspec.structs.replace(record, decision=decision), planned
+        return msgspec.structs.replace(record, decision=decision, policy_state=planned.plan.state), planned
 
-    def plan(self, closing: PaneClosing, record: PaneRecord) -> Planned:
-        """Plan on the pane's evidence; the same each time for the same record."""
+    def evidence(self, closing: PaneClosing, before: PaneRecord | None) -> Evidence:
+        """Sum up what the run's panes say, up to this one."""
+        return self.history.evidence(closing.pane, closing.first_pane, before.memory if before else None)
+
+    def plan(
+        self, closing: PaneClosing, record: PaneRecord, before: PaneRecord | None, evidence: Evidence | None = None
+    ) -> Planned:
+        """Plan on the pane's evidence; the same each time for the same records.
+
+        Parameters
+        ----------
+        record : of the pane, as far as it was decided
+        before : of the pane before
+        evidence : `evidence` of both, where it is at hand
+        """
         names = self.measuring.reader.cluster_names()
         if record.table_version is None:
             table = TransitionTable.empty(tuple(names), self.top_n)
         else:
             table = self.tables.load(record.table_version).with_changes(cluster_names=tuple(names))
+        stats = self.measuring.reader.stats_of_pane(closing.pane)
+        self.cache.catch_up()
         view = View(
             run_id=self.measuring.reader.run_id,
             pane=closing.pane,
             pane_ms=self.measuring.pane_ms,
             panes_since_first_table=closing.pane - closing.first_pane + 1 - self.measuring.window_panes,
-            evidence=Evidence(self.measuring.window(closing.pane).without_buckets(), cluster_seeds(names)),
+            evidence=evidence or self.evidence(closing, before),
+            window=self.measuring.window(closing.pane).without_buckets(),
+            seeds=cluster_seeds(names),
             report=record.report,
             table=None if record.table_version is None else table,
+            scored=int(stats[SCORED]),
+            hits=int(stats[HITS_NEXT]),
+            is_known=lambda pairs, retrieved: self.cache.knows(pairs, retrieved, closing.pane),
+            last_order=before.decision.order if before and before.decision else None,
+            state=(before.policy_state if before else None) or PolicyState(),
         )
         return Planned(self.policy.plan(view), table)
 

@@ -10,6 +10,7 @@ import click
 from stream.closing import PaneCloser
 from stream.drift_board import DriftBoard
 from tidegate.cli.evaluating import Evaluator
+from tidegate.cli.history import reach_panes
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.roles import Role, advance_until_over, open_role, show_log
 from tidegate.cli.stopping import stop_signal
@@ -39,8 +40,8 @@ def evaluator_of(role: Role) -> Evaluator:
     """Put the evaluator together."""
     retention_ms = role.settings.duration_ms("retention")
     closer = PaneCloser(role.database, role.run_id, role.sequences.pane_ms, role.lateness_ms)
-    # The window, its reference, and one of each to spare for whoever lags behind.
-    least = 4 * role.sequences.window_panes
+    # What the evidence looks back on (window and reference are in it), and a window to spare for whoever lags behind.
+    least = reach_panes(role.sequences.window_panes) + role.sequences.window_panes
     retained = None if retention_ms is None else max(least, -(-retention_ms // role.sequences.pane_ms))
     return Evaluator(
         role.ledger,

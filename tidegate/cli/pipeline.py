@@ -71,7 +71,7 @@ class Pipeline:
         deciding, refreshing = self._parts.deciding, self._parts.refreshing
         report = deciding.measuring.report(closed.pane, closed.first_pane)  # 1
         record = deciding.begin(closed, self._last)
-        record, planned = deciding.decide(closed, record, report)  # 2
+        record, planned = deciding.decide(closed, record, report, self._last)  # 2
         result = None
         if planned is not None and planned.asks_for_refresh:
             result = refreshing.execute(record, planned, self._on_rows)  # 3

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from refresh.evidence import Memory
 from refresh.fine_tune_flag import FineTuneState
+from refresh.policies import PolicyState
 from stream.closing import PaneClosing
 from tidegate.contracts import Decision, DriftReport, RefreshResult
 
@@ -13,6 +15,7 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Report, decision and result of one pane's end, and what serves after it.
 
     ``table_version`` is None before the first table, ``model`` None where the engine has no weights of this run.
+    ``memory`` and ``policy_state`` are what the evidence and the policy go on with at the next pane.
     """
 
     pane: int
@@ -24,6 +27,8 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     table_version: int | None = None
     model: str | None = None
     fine_tune: FineTuneState | None = None
+    memory: Memory | None = None
+    policy_state: PolicyState | None = None
 
 
 class PaneReport(msgspec.Struct, frozen=True, kw_only=True):

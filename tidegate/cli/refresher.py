@@ -10,7 +10,6 @@ from typing import Any
 import click
 from confluent_kafka import OFFSET_END, TopicPartition
 
-from refresh.row_cache import RowCache
 from stream.sources.kafka_log import open_consumer
 from tidegate.cli.answering import RefreshRole, is_over
 from tidegate.cli.assembly import deciding_of
@@ -39,11 +38,11 @@ def refresher_command(config: Path | None, **flags: Any) -> None:
 
 def refresher_of(role: Role) -> RefreshRole:
     """Put the refresher together."""
-    settings = role.settings
+    settings, cache = role.settings, role.row_cache()
     refreshing = Refreshing(
         role.measuring,
         open_keeper(settings, role.run_id),
-        RowCache(settings.home / "rows" / role.run_id, settings.top_n),
+        cache,
         role.tables,
         role.clock,
         settings.top_n,
@@ -51,7 +50,7 @@ def refresher_of(role: Role) -> RefreshRole:
     )
     return RefreshRole(
         role.ledger,
-        deciding_of(role.settings, role.measuring, role.tables, role.sequences),
+        deciding_of(role.settings, role.measuring, role.tables, role.sequences, cache),
         refreshing,
         role.topics.announce,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from refresh.plan import reason_counts, within_codebook
+from refresh.policies.plan import reason_counts, within_codebook
 from refresh.refresher import Refresher
 from refresh.row_cache import RowCache
 from refresh.table_store import TableStore

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from os import getpid
 
+from refresh.row_cache import RowCache
 from refresh.table_store import TableStore
 from stream.database import Database
 from stream.ledger import Ledger
@@ -59,6 +60,10 @@ class Role:
     def lateness_ms(self) -> int:
         """How far events may lag."""
         return parse_duration(self.settings.lateness, name="--lateness")
+
+    def row_cache(self) -> RowCache:
+        """Open the rows that were inferred before, by any refresher that shares the home folder."""
+        return RowCache(self.settings.home / "rows" / self.run_id, self.settings.top_n)
 
 
 @contextmanager

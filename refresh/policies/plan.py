@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -11,25 +12,72 @@ from numpy.typing import NDArray
 from refresh.evidence import Evidence, Ranked
 from refresh.table import TransitionTable
 from tidegate.contracts import DriftReport, RefreshOrder
-from tidegate.counts import unpack_pairs
+from tidegate.counts import SuccessorCounts, unpack_pairs
+
+IsKnown = Callable[[NDArray[np.int64], NDArray[np.int32]], NDArray[np.bool_]]
+"""Tells which pairs (int64[n]) were inferred before with which retrieved clusters (int32[n]): asking is no call."""
+
+
+class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy remembers from pane to pane; it is part of the pane's record.
+
+    ``expected_hits`` and ``realised_hits`` are of rows bought, in the pane after the purchase, older ones fading;
+    ``exposed_hits`` are the hits of either answer there, whose number bounds how sure the realised ones are.
+    ``placed_hits`` are expected of the rows that were ordered last. ``calls`` are those ordered, by pane, of the last
+    day. ``statistic`` and ``level`` are what a trigger accumulates and compares with.
+    """
+
+    expected_hits: float = 0.0
+    realised_hits: float = 0.0
+    exposed_hits: float = 0.0
+    placed_hits: float = 0.0
+    calls: tuple[tuple[int, int], ...] = ()
+    statistic: float = 0.0
+    level: float | None = None
+    n_panes_since_refresh: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that a policy may look at."""
+    """All that a policy may look at.
+
+    Attributes
+    ----------
+    evidence : Evidence         shrunk shares, over the lengths of the past that foretold best
+    window : SuccessorCounts    plain counts of the window
+    seeds : uint64[C]           of the clusters' names
+    report : DriftReport or None
+    table : TransitionTable or None    that serves now
+    scored, hits : int          transitions of the pane that a table scored, and next-hits among them
+    is_known : which rows cost no call
+    last_order : RefreshOrder or None    placed at the pane before
+    state : PolicyState         that the policy left at the pane before
+    """
 
     run_id: str
     pane: int
     pane_ms: int
     panes_since_first_table: int
     evidence: Evidence
+    window: SuccessorCounts
+    seeds: NDArray[np.uint64]
     report: DriftReport | None
     table: TransitionTable | None
+    scored: int = 0
+    hits: int = 0
+    is_known: IsKnown = lambda pairs, _: np.zeros(pairs.shape[0], np.bool_)
+    last_order: RefreshOrder | None = None
+    state: PolicyState = field(default_factory=PolicyState)
 
     @property
     def window_end_ms(self) -> int:
         """End of the pane that was just closed."""
         return (self.pane + 1) * self.pane_ms
+
+    @property
+    def order_id(self) -> str:
+        """What an order of this pane is known by."""
+        return f"{self.run_id}-{self.pane}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +95,7 @@ class Plan:
     replaces_rows : bool         infer all rows anew, known keys or not (the paper's frame)
     inputs                       numbers for the decision's record
     explanation                  one sentence for people
+    state : PolicyState          to be shown at the next pane
     """
 
     order: RefreshOrder | None
@@ -58,6 +107,7 @@ class Plan:
     replaces_rows: bool
     inputs: dict[str, float | int | bool | None]
     explanation: str
+    state: PolicyState = field(default_factory=PolicyState)
 
 
 def within_codebook(plan: Plan, capacity: int) -> Plan:
