@@ -103,3 +103,21 @@ def _set_aside(run: Summary) -> str:
 def _text(words: str) -> Text:
     """Keep square brackets and escape sequences of logs from being read as markup or by the terminal."""
     return Text(printable(words))
+
+
+def print_backtest(console: Console, summary: Summary) -> None:
+    """Print one row per policy of ``tidegate backtest``."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("policy", no_wrap=True)
+    headings = ("next\nhit", "seq.\nhit", "hit\nbits", "served\nbits", "LLM\ncalls", "incre-\nmental", "cost", "regret")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, run in summary["policies"].items():
+        rates = ("hit_rate_next", "hit_rate_sequence", "hit_information_bits", "entropy_bits")
+        table.add_row(
+            _text(name),
+            *(decimal(run[key], 4) for key in rates),
+            *(whole(run[key]) for key in ("llm_calls", "incremental_calls")),
+            *(decimal(run[key], 0) for key in ("cost", "regret")),
+        )
+    console.print(table)

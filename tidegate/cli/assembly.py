@@ -96,7 +96,12 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
 
 def policy_of(settings: RunSettings, sequences: SequenceOptions) -> Policy:
     """Make the policy, with its prices."""
-    economics = PolicyOptions(
+    return open_policy(settings.policy, sequences.pane_ms, policy_options(settings, sequences), settings.top_n)
+
+
+def policy_options(settings: RunSettings, sequences: SequenceOptions) -> PolicyOptions:
+    """Collect the prices and bounds of a policy."""
+    return PolicyOptions(
         price=settings.price,
         horizon_windows=settings.horizon_windows,
         window_panes=sequences.window_panes,
@@ -106,7 +111,6 @@ def policy_of(settings: RunSettings, sequences: SequenceOptions) -> Policy:
         max_calls_per_day=settings.max_calls_per_day,
         infers_backoff=settings.backoff == "engine",
     )
-    return open_policy(settings.policy, sequences.pane_ms, economics, settings.top_n)
 
 
 def _open_source(settings: RunSettings, catalogue: tuple[str, ...], clock: Clock) -> Source:

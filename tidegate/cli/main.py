@@ -11,6 +11,7 @@ from tidegate import __version__
 from tidegate.cli.errors import run_cleanly
 
 _COMMANDS = {
+    "backtest": "tidegate.cli.backtest:backtest_command",
     "control": "tidegate.cli.control:control_command",
     "demo": "tidegate.cli.demo:demo_command",
     "evaluator": "tidegate.cli.evaluator:evaluator_command",

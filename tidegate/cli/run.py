@@ -41,7 +41,7 @@ def run_command(config: Path | None, json_path: Path | None, html_path: Path | N
     A finite source ends the run; an interrupted run goes on where it was when the same command is given again.
     """
     settings: RunSettings = load_settings(given_flags(flags), config)
-    _require_folders({"--json": json_path, "--html": html_path})
+    require_folders({"--json": json_path, "--html": html_path})
     console = Console(stderr=True)
     with stop_signal() as stop:
         run(
@@ -114,7 +114,7 @@ def _when_set(event: threading.Event, action: Callable[[], None]) -> None:
     threading.Thread(target=wait, name="stop", daemon=True).start()
 
 
-def _require_folders(outputs: dict[str, Path | None]) -> None:
+def require_folders(outputs: dict[str, Path | None]) -> None:
     """Refuse, before hours of work, files that could not be written after it."""
     for flag, path in outputs.items():
         if path is not None and (path.is_dir() or not path.parent.is_dir()):

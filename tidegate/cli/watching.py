@@ -65,6 +65,10 @@ class Bars:
         """Show a refresh's inference."""
         self._show("inferring rows", n_answered, n_asked)
 
+    def on_panes(self, n_done: int, n_panes: int) -> None:
+        """Show how far a backtest has come."""
+        self._show("panes", n_done, n_panes)
+
     def _show(self, description: str, n_done: int, n_all: int) -> None:
         self._progress.update(
             self._work, description=description, completed=n_done, total=n_all, visible=n_done < n_all
