@@ -74,7 +74,8 @@ def moves_in_hindsight(offers: Sequence[Offer], served: Sequence[SuccessorCounts
         rows = np.searchsorted(pairs, offer.pairs)
         usable = offer.answers >= 0
         contexts[rows[usable], at] = offer.contexts[usable]
-        backoff_hits[:, at] = _hits(counts, pairs, backoff_answers(offer.backoff, pairs))
+        is_named = (pairs & 0xFFFF) < offer.backoff.clusters.shape[0]  # c2 may be a cluster of later
+        backoff_hits[is_named, at] = _hits(counts, pairs[is_named], backoff_answers(offer.backoff, pairs[is_named]))
         codes.append(offer.pairs[usable] << 16 | offer.contexts[usable])
         answers.append(offer.answers[usable])
     options, first = np.unique(np.concatenate(codes), return_index=True)
