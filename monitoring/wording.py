@@ -81,11 +81,11 @@ def subject_of(runs: Mapping[str, Summary]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Next-hit rate of one policy less another's, over the panes that scored both.
+    """Next-hit rate (or information) of one policy less another's, over the panes that scored both.
 
     Attributes
     ----------
-    mean : float            ratio of summed hits, one less the other
+    mean : float            ratio of summed hits (or bits), one less the other
     margin : float | None   half of the 95 % interval; None below 5 panes
     n_panes : int
     """
@@ -100,15 +100,17 @@ class Difference:
         return self.margin is not None and abs(self.mean) > self.margin
 
 
-def difference(ours: Summary, theirs: Summary) -> Difference | None:
+def difference(ours: Summary, theirs: Summary, figure: str = "hits_next") -> Difference | None:
     """Compare two runs of one log pane by pane; None where no pane scored both.
+
+    `figure` is what panes count: ``hits_next``, or ``hit_bits`` for hit information.
 
     Both answer the same transitions, and users repeat themselves within a pane: so the pane is the unit that is drawn,
     and the standard error is that of a ratio estimator of the paired differences.
     """
     others = {pane["pane_end"]: pane for pane in theirs["by_pane"]}
     paired = [
-        (pane["hits_next"] - others[pane["pane_end"]]["hits_next"], pane["scored"])
+        (pane[figure] - others[pane["pane_end"]][figure], pane["scored"])
         for pane in ours["by_pane"]
         if pane["scored"] and others.get(pane["pane_end"], {}).get("scored") == pane["scored"]
     ]
@@ -147,11 +149,12 @@ def comparison_sentence(name: str, runs: Mapping[str, Summary]) -> str:
     if found is None:
         return f"{reached}: no pane scored both, so the two cannot be compared."
     return (
-        f"{reached}: {_judgement(subject, found)}, {_spending(ours, theirs)}.{_popularity(subject, found, runs, name)}"
+        f"{reached}: {judgement(subject, found)}, {spending(ours, theirs)}.{_popularity(subject, found, runs, name)}"
     )
 
 
-def _judgement(subject: str, found: Difference) -> str:
+def judgement(subject: str, found: Difference) -> str:
+    """Say whether panes prove the subject's hit rate better or worse than what it was compared with."""
     size = f"{abs(found.mean):.4f}"
     over = f"over {counted(found.n_panes, 'pane')}"
     if found.margin is None:
@@ -163,7 +166,8 @@ def _judgement(subject: str, found: Difference) -> str:
     return f"{subject} is not told apart from it (difference {found.mean:+.4f}, {interval})"
 
 
-def _spending(ours: Summary, theirs: Summary) -> str:
+def spending(ours: Summary, theirs: Summary) -> str:
+    """Say what share of the other's incremental calls ours spent."""
     spent, other = ours["incremental_calls"], theirs["incremental_calls"]
     if spent == other:
         return "at the same number of calls"
