@@ -148,9 +148,7 @@ def comparison_sentence(name: str, runs: Mapping[str, Summary]) -> str:
     found = difference(ours, theirs)
     if found is None:
         return f"{reached}: no pane scored both, so the two cannot be compared."
-    return (
-        f"{reached}: {judgement(subject, found)}, {spending(ours, theirs)}.{_popularity(subject, found, runs, name)}"
-    )
+    return f"{reached}: {judgement(subject, found)}, {spending(ours, theirs)}.{_popularity(subject, found, runs, name)}"
 
 
 def judgement(subject: str, found: Difference) -> str:
