@@ -6,15 +6,13 @@ One file that asks the network for nothing; the same input writes the same bytes
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from monitoring import plots, wording
-from monitoring.wording import ABSENT, Summary
+from monitoring.pages import page_templates
+from monitoring.wording import Summary
 from tidegate.errors import RequestError
 from tidegate.files import write_atomically
 
@@ -70,7 +68,7 @@ def render_report(title: str, runs: Mapping[str, Summary], *, story: Sequence[st
     subject = runs[subject_name]
     drawn = {"hits": plots.hit_rate_svg(runs), "calls": plots.calls_svg(runs), "drift": plots.drift_svg(subject)}
     return (
-        _environment()
+        page_templates()
         .get_template("report.html.j2")
         .render(
             title=title,
@@ -85,49 +83,6 @@ def render_report(title: str, runs: Mapping[str, Summary], *, story: Sequence[st
             facts=_facts(subject),
         )
     )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("monitoring"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_shown,
-    )
-    environment.filters.update(
-        counted=_counted,
-        day=wording.day,
-        decimal=wording.decimal,
-        reasons=_reasons,
-        whole=wording.whole,
-        words=_words,
-    )
-    return environment
-
-
-def _shown(value: Any) -> Any:
-    """Show absent values as a dash and text of logs without its control characters."""
-    if value is None:
-        return ABSENT
-    return wording.printable(value) if type(value) is str else value
-
-
-def _counted(n: int, noun: str, plural: str | None = None) -> str:
-    return f"{wording.whole(n)} {plural}" if plural and n != 1 else wording.counted(n, noun)
-
-
-def _words(name: str | None) -> str:
-    return ABSENT if name is None else name.replace("_", " ")
-
-
-def _reasons(pane: Summary) -> str:
-    """List the reasons of an order's rows; a calendar names no rows, so its trigger is the reason."""
-    listed = ", ".join(f"{_words(reason)} ({n:,})" for reason, n in pane["reasons"].items())
-    return listed or _words(pane["trigger"])
 
 
 def _facts(run: Summary) -> dict[str, str]:
