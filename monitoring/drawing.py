@@ -7,12 +7,13 @@ Series differ by line and marker as well as by colour (Okabe and Ito's palette).
 from __future__ import annotations
 
 import io
+import math
 import re
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from monitoring.wording import printable
 
@@ -93,6 +95,16 @@ def draw_series(
         **more,
     )
     return line
+
+
+def scale_log(axes: Axes, axis: Literal["x", "y"], first: int, most: int) -> None:
+    """Scale by decades from the one of `first` on; below it nothing is to be told apart, so it is linear down to 0."""
+    lowest, highest = int(math.log10(first)), math.ceil(math.log10(most))
+    set_scale, scaled = (axes.set_xscale, axes.xaxis) if axis == "x" else (axes.set_yscale, axes.yaxis)
+    set_scale("symlog", linthresh=10**lowest)
+    scaled.set_major_locator(FixedLocator([0, *(10**decade for decade in range(lowest, highest + 1))]))
+    scaled.set_minor_locator(NullLocator())
+    (axes.set_xlim if axis == "x" else axes.set_ylim)(0, most * 1.5)
 
 
 def finish_times(figure: Figure, axes: Axes, label: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from monitoring.drawing import (
     ALARM,
@@ -24,6 +23,7 @@ from monitoring.drawing import (
     legend_above,
     range_in_words,
     report_style,
+    scale_log,
     svg_of,
 )
 from monitoring.wording import Summary, printable
@@ -65,7 +65,7 @@ def calls_svg(runs: Mapping[str, Summary]) -> str | None:
         ]
         is_log = max(totals) > _LOG_RATIO * max(1, min(totals))
         if is_log:
-            _scale_log(axes, min(next(filter(None, calls), 1) for _, calls in series.values()), max(totals))
+            scale_log(axes, "y", min(next(filter(None, calls), 1) for _, calls in series.values()), max(totals))
         else:
             axes.yaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_ylim(0, max(1, *totals) * 1.08)
@@ -106,15 +106,6 @@ def drift_svg(run: Summary) -> str | None:
             f"{len(run['flags'])} fine-tune flags."
         )
         return svg_of(figure, "drift", "Drift by window", described)
-
-
-def _scale_log(axes: Axes, first: int, most: int) -> None:
-    """Scale by decades from the one of `first` on; below it nothing is to be told apart, so it is linear down to 0."""
-    lowest, highest = int(math.log10(first)), math.ceil(math.log10(most))
-    axes.set_yscale("symlog", linthresh=10**lowest)
-    axes.yaxis.set_major_locator(FixedLocator([0, *(10**decade for decade in range(lowest, highest + 1))]))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.set_ylim(0, most * 1.5)
 
 
 def _mark_alarms(axes: Axes, ends: Sequence[datetime], reports: Sequence[Summary]) -> list[Line2D]:
