@@ -151,12 +151,14 @@ class RowCache:
             # From memory: numpy leaves a file open that it finds to be no archive.
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as columns:
                 pane = int(path.stem.removeprefix("pane-"))
+                # Files from before contexts were kept lack them; all is read before anything is taken over.
+                contexts = columns["contexts"] if "contexts" in columns else np.zeros(0, np.int64)
                 self._add(columns["keys"], pane, columns["clusters"], columns["probabilities"])
-                self._contexts[pane] = columns["contexts"]
+            self._contexts[pane] = contexts
             self._files.add(path.name)
         except (ValueError, KeyError, IndexError, OSError, EOFError, RuntimeError, BadZipFile):
             # A damaged file costs its rows a second call, never a wrong answer (zip entries have a CRC).
-            path.unlink()
+            path.unlink(missing_ok=True)
 
     def _add(
         self, keys: NDArray[np.uint64], pane: int, clusters: NDArray[np.int32], probabilities: NDArray[np.float32]

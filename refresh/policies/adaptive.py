@@ -67,7 +67,9 @@ class AdaptivePolicy:
             realised_share=realised_share(state, options.confidence_z),
         )
         backoff = weigh_backoff(evidence, view.table, economics)
-        bought_c2 = (backoff.gain_hits > options.price) & options.infers_backoff
+        wanted_c2 = (backoff.gain_hits > options.price) & options.infers_backoff
+        budget = self._budget(view, state)
+        bought_c2 = _dearest(backoff.gain_hits, wanted_c2, budget)  # first: one of them serves many pairs
         level = self._backoff_level(view, backoff.c2[bought_c2])
         rows = weigh_rows(evidence, view.table, level, economics)
         reasons = _reasons(rows, view)
@@ -75,8 +77,7 @@ class AdaptivePolicy:
         pays = (rows.gain_hits > options.price) & rows.is_new_context & ~is_free
         is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
         wanted = pays & ~is_cooling
-        budget = self._budget(view, state, int(bought_c2.sum()))
-        bought = _dearest(rows.gain_hits, wanted, budget)
+        bought = _dearest(rows.gain_hits, wanted, None if budget is None else budget - int(bought_c2.sum()))
         taken = bought | is_free
         retired = rows.backs_off & ~taken
         ordered = [*_row_orders(rows, reasons, taken), *_backoff_orders(backoff, view, bought_c2)]
@@ -100,7 +101,7 @@ class AdaptivePolicy:
                 "pairs_weighed": int(rows.pairs.shape[0]),
                 "rows_that_pay": int(pays.sum()),
                 "rows_cooling_down": int((pays & is_cooling).sum()),
-                "rows_over_budget": int(wanted.sum() - bought.sum()),
+                "rows_over_budget": int(wanted.sum() + wanted_c2.sum()) - n_calls,
                 "rows_bought": int(bought.sum()),
                 "rows_known": int(is_free.sum()),
                 "backoff_rows_bought": int(bought_c2.sum()),
@@ -116,13 +117,13 @@ class AdaptivePolicy:
             ),
         )
 
-    def _budget(self, view: View, state: PolicyState, n_spent: int) -> int | None:
+    def _budget(self, view: View, state: PolicyState) -> int | None:
         """Rows that may be bought now; None where there is no limit."""
         options = self._options
         limits = [] if options.max_calls is None else [options.max_calls]
         if options.max_calls_per_day is not None and view.table is not None:
             limits.append(options.max_calls_per_day - sum(n for _, n in self._calls_of_day(view, state)))
-        return max(0, min(limits) - n_spent) if limits else None
+        return max(0, min(limits)) if limits else None
 
     def _calls_of_day(self, view: View, state: PolicyState) -> tuple[tuple[int, int], ...]:
         return tuple((pane, n) for pane, n in state.calls if (view.pane - pane) * view.pane_ms < _DAY_MS)

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from refresh.engines import Answers, open_engine
-from refresh.policy import AdaptivePolicy, CalendarPolicy, PolicyOptions
+from refresh.policies import AdaptivePolicy, PolicyOptions, open_policy
 from refresh.prompts import RowContexts
 from refresh.refresher import Refreshed, Refresher
 from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
-from tests.refresh.test_policy import LOG, NAMES, OWN, table_with, view
+from tests.refresh.logs import DAY_MS, LOG, NAMES, OWN, table_with, view
 from tidegate.errors import EngineError
 
 EMPTY = TransitionTable.empty(NAMES, top_n=2)
@@ -59,7 +59,7 @@ def test_bought_rows_and_the_free_backoff_arrive_in_the_table(cache: RowCache):
     assert engine.asked == [(0, 1)]
     assert refreshed.table.predict(np.array([0, 4], np.int32), np.array([1, 1], np.int32)).tolist() == [2, 3]
     assert (refreshed.result.llm_calls, refreshed.result.reused, refreshed.result.outcome) == (1, 0, "completed")
-    assert refreshed.result.rows_changed == 2  # the pair's row and the backoff row of cluster 1
+    assert refreshed.result.rows_changed == 1 + len(NAMES)  # the pair's row, and a backoff row of every cluster
 
 
 def test_an_equal_key_is_never_inferred_again(cache: RowCache):
@@ -93,7 +93,7 @@ def test_inferred_rows_of_c2_arrive_on_the_backoff_level(cache: RowCache):
 
 
 def test_calendars_pay_for_every_row_each_time(cache: RowCache):
-    engine, plan = SpyEngine(), CalendarPolicy(1, name="always").plan(view(LOG, None))
+    engine, plan = SpyEngine(), open_policy("always", DAY_MS, PolicyOptions()).plan(view(LOG, None))
     first = execute(engine, cache, plan, pane=9)
     again = execute(engine, cache, plan, first.table, pane=10)
     assert (again.result.llm_calls, again.result.reused) == (4, 0)

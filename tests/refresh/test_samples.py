@@ -12,7 +12,7 @@ from tidegate.counts import SuccessorCounts, pack_pairs
 from tidegate.hashing import cluster_seeds
 
 LABELS = tiny_counts(seed=2)
-EVIDENCE = Evidence(tiny_counts(seed=1), cluster_seeds(NAMES))
+EVIDENCE = Evidence.of_counts(tiny_counts(seed=1), cluster_seeds(NAMES))
 
 
 def columns(samples: Samples) -> list[list[float]]:
