@@ -28,6 +28,7 @@ def page_templates() -> Environment:
         day=wording.day,
         decimal=wording.decimal,
         reasons=_reasons,
+        thousands=_thousands,
         whole=wording.whole,
         words=_words,
     )
@@ -43,6 +44,10 @@ def _shown(value: Any) -> Any:
 
 def _counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{wording.whole(n)} {plural}" if plural and n != 1 else wording.counted(n, noun)
+
+
+def _thousands(value: float | None) -> str:
+    return ABSENT if value is None else wording.whole(round(value))
 
 
 def _words(name: str | None) -> str:
