@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,17 @@ from rich.console import Console
 
 from monitoring.terminal import print_backtest
 from refresh.policies import open_policy
-from stream.sources import open_source
-from stream.watch_log import WatchLog, read_watch_log
 from tidegate.cli.assembly import policy_options
 from tidegate.cli.backtesting import Backtest
 from tidegate.cli.engine_keeper import open_keeper
 from tidegate.cli.log_panes import LogPanes
+from tidegate.cli.log_reading import read_log
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.run import require_folders
 from tidegate.cli.standings import standing, with_regret
-from tidegate.cli.stream_settings import (
-    catalogue_of,
-    decode_options,
-    drift_options,
-    kafka_properties,
-    message_format,
-    sequence_options,
-    shard_options,
-)
+from tidegate.cli.stream_settings import drift_options, sequence_options
 from tidegate.cli.watching import Bars
-from tidegate.clock import SystemClock, iso_utc
+from tidegate.clock import iso_utc
 from tidegate.config import RunSettings, load_settings
 from tidegate.errors import RequestError
 from tidegate.files import write_atomically
@@ -101,7 +91,7 @@ def backtest(settings: RunSettings, names: list[str], bars: Bars) -> dict[str, A
     sequences = sequence_options(settings)
     options = policy_options(settings, sequences)
     policies = [open_policy(name, sequences.pane_ms, options, settings.top_n) for name in names if name != "oracle"]
-    log, source = _read(settings, bars)
+    log, source = read_log(settings, bars)
     keeper = open_keeper(settings, "backtest", bars.on_training)
     panes = LogPanes(log, sequences, drift_options(settings), keeper, settings.top_n)
     running = Backtest(panes, settings.price, bars.on_panes)
@@ -130,20 +120,3 @@ def backtest(settings: RunSettings, names: list[str], bars: Bars) -> dict[str, A
         ],
         "policies": with_regret({name: standings[name] for name in names}),
     }
-
-
-def _read(settings: RunSettings, bars: Bars) -> tuple[WatchLog, str]:
-    catalogue = catalogue_of(settings)
-    source = open_source(
-        settings.source,
-        decode_options(settings, catalogue),
-        SystemClock(),
-        follow=False,
-        from_earliest=False,
-        kafka_properties=kafka_properties(settings),
-        message_format=message_format(settings),
-    )
-    with closing(source):
-        bars.begin(0, source.n_records_expected)
-        options = shard_options(settings, sequence_options(settings))
-        return read_watch_log(source, options, catalogue, bars.on_records), Path(source.identity).name
