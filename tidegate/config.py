@@ -76,7 +76,7 @@ class RunSettings(BaseSettings):
     )
     price: float = Field(0.3, ge=0, description="misses that one call must save")
     horizon_windows: float = Field(4.0, gt=0, description="windows that a row is expected to serve")
-    confidence_z: float = Field(0.5, ge=0, description="standard deviations between a gain and its lower bound")
+    confidence_z: float = Field(0.25, ge=0, description="standard deviations between a gain and its lower bound")
     cooldown_panes: int = Field(0, ge=0, description="panes before a row is bought again without proven drift")
     max_calls: int | None = Field(None, ge=0, description="most rows that one refresh may buy")
     max_calls_per_day: int | None = Field(

@@ -40,7 +40,7 @@ class PolicyOptions:
     price: float = 0.3
     horizon_windows: float = 4.0
     window_panes: int = 1
-    confidence_z: float = 0.5
+    confidence_z: float = 0.25
     cooldown_panes: int = 0
     max_calls: int | None = None
     max_calls_per_day: int | None = None
@@ -63,7 +63,7 @@ class AdaptivePolicy:
         state = observe(view)
         economics = Economics(
             horizon_panes=options.horizon_windows * options.window_panes,
-            confidence_z=options.confidence_z,
+            confidence_z=options.confidence_z if options.price > 0 else 0.0,  # nothing to be sure of, then
             realised_share=realised_share(state, options.confidence_z),
         )
         backoff = weigh_backoff(evidence, view.table, economics)
@@ -73,7 +73,8 @@ class AdaptivePolicy:
         level = self._backoff_level(view, backoff.c2[bought_c2])
         rows = weigh_rows(evidence, view.table, level, economics)
         reasons = _reasons(rows, view)
-        is_free = view.is_known(rows.pairs, rows.fresh) & rows.is_new_context & (rows.gain_hits > 0)
+        # A known row costs nothing, so the better guess will do.
+        is_free = view.is_known(rows.pairs, rows.fresh) & rows.is_new_context & (rows.hits_per_pane > 0)
         pays = (rows.gain_hits > options.price) & rows.is_new_context & ~is_free
         is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
         wanted = pays & ~is_cooling
