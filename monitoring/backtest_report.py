@@ -90,18 +90,19 @@ def _figures(summary: Summary, subject: str | None) -> dict[str, Markup | None]:
     return {name: None if svg is None else Markup(svg) for name, svg in drawn.items()}
 
 
-def _paired(summary: Summary, subject: str | None) -> dict[str, dict[str, str | None]]:
-    """By policy, the subject's next-hit rate and information less that policy's, with their intervals."""
+def _paired(summary: Summary, subject: str | None) -> dict[str, dict[str, str]]:
+    """By policy, what the subject has less that policy; empty where there is no subject, or nothing else."""
     runs = summary["policies"]
-    figures = ("hits_next", "hit_bits")
     if subject is None:
-        return {name: dict.fromkeys(figures) for name in runs}
+        return {}
+    ours = runs[subject]
     return {
         name: {
-            figure: None if name == subject else wording.margin_in_words(difference(runs[subject], runs[name], figure))
-            for figure in figures
+            **{each: wording.margin_in_words(difference(ours, run, each)) for each in ("hits_next", "hit_bits")},
+            **{each: f"{round(ours[each] - run[each]):+,}" for each in ("incremental_calls", "cost")},
         }
-        for name in runs
+        for name, run in runs.items()
+        if name != subject
     }
 
 

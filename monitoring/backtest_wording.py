@@ -24,10 +24,10 @@ from monitoring.wording import (
 
 _NEARLY_NOTHING = 0.03  # of a calendar's incremental calls, or of a hit per hundred transitions where none took part
 _OPENINGS = {
-    Kind.CALENDAR: "Against calendars: ",
-    Kind.TRIGGER: "Against detectors and budgets: ",
-    Kind.FREE: "Against what costs no call after the first table: ",
-    Kind.OWN: "Against policies that share our estimator and backoff: ",
+    Kind.CALENDAR: "Against calendars",
+    Kind.TRIGGER: "Against detectors and budgets",
+    Kind.FREE: "Against what costs no call after the first table",
+    Kind.OWN: "Against policies that share our estimator and backoff",
 }
 
 
@@ -152,8 +152,8 @@ def _against_each_kind(subject: str, runs: Mapping[str, Summary]) -> list[str]:
     for kind, opening in _OPENINGS.items():
         name = strongest(groups.get(kind, []), runs)
         if name is not None:
-            most = "the strongest, " if len(groups[kind]) > 1 else ""
-            said.append(f"{opening}{most}{comparison(subject, name, runs)}")
+            most = f" (the strongest of {len(groups[kind])})" if len(groups[kind]) > 1 else ""
+            said.append(f"{opening}{most}: {comparison(subject, name, runs)}")
     popular = [name for name in groups.get(Kind.FREE, []) if name.startswith("popular")]
     said += [_popularity(name, subject, runs) for name in popular if _hits_more(name, subject, runs)]
     return said

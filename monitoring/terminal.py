@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from monitoring import wording
+from monitoring import backtest_wording, wording
+from monitoring.backtest_cautions import cautions
 from monitoring.wording import Summary, counted, decimal, printable, whole
 
 _FIRST_ISSUES = 3
@@ -106,7 +107,10 @@ def _text(words: str) -> Text:
 
 
 def print_backtest(console: Console, summary: Summary) -> None:
-    """Print one row per policy of ``tidegate backtest``."""
+    """Print one row per policy of ``tidegate backtest``, then the verdict in words and what limits it."""
+    if not summary["policies"]:
+        console.print("No policy was compared.")
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("policy", no_wrap=True)
     headings = ("next\nhit", "seq.\nhit", "hit\nbits", "served\nbits", "LLM\ncalls", "incre-\nmental", "cost", "regret")
@@ -121,3 +125,8 @@ def print_backtest(console: Console, summary: Summary) -> None:
             *(decimal(run[key], 0) for key in ("cost", "regret")),
         )
     console.print(table)
+    for sentence in backtest_wording.verdict(summary):
+        console.print(_text(sentence))
+    own = backtest_wording.own_note(summary)
+    for sentence in [*cautions(summary), *([] if own is None else [own])]:
+        console.print(_text(f"Note: {sentence}"))
