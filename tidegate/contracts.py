@@ -53,11 +53,112 @@ class PairDrift(msgspec.Struct, frozen=True, kw_only=True):
     flagged: bool
 
 
+class ClusterDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """One cluster of a drift report: its compared pairs together. Overlaps weigh pairs by their traffic in the window.
+
+    ``z`` is in standard deviations of its pairs' summed statistic above the permutation mean; None where nothing can be
+    exchanged. ``null`` and ``drift`` are at matched counts, ``jaccard`` is not, see `PairDrift`.
+    """
+
+    cluster: int
+    pairs: int
+    n_window: int
+    n_reference: int
+    jaccard: float
+    null: float
+    drift: float
+    z: float | None
+    p_value: float
+    flagged: bool
+
+
+class LevelDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """Pairs of a drift report by their first, or by their second cluster.
+
+    ``compared`` and ``flagged`` count clusters, by false discovery rate within the level; ``clusters`` lists those with
+    the smallest p-values, the heavier first among equals.
+    """
+
+    compared: int
+    flagged: int
+    clusters: tuple[ClusterDrift, ...] = ()
+
+
+class BackoffRowDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """One row ``(c2 -> c_next)`` of the backoff, compared as a pair is, and the thin pairs that it stands in for."""
+
+    c2: int
+    thin_pairs: int
+    n_window: int
+    n_reference: int
+    jaccard: float
+    null: float
+    drift: float
+    p_value: float
+    flagged: bool
+
+
+class BackoffDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """What stands in for pairs that are too thin to be compared: the counts of their ``c2``, pooled over all ``c1``.
+
+    ``thin_pairs`` and ``thin_transitions`` (of the window) are those whose row is among the ``rows`` compared; means
+    are over rows, as in `DriftReport`. ``heaviest`` lists flagged rows, by the transitions of the window.
+    """
+
+    rows: int
+    flagged_rows: int
+    thin_pairs: int
+    thin_transitions: int
+    jaccard_mean: float | None
+    null_mean: float | None
+    drift_mean: float | None
+    drift_traffic_mean: float | None
+    heaviest: tuple[BackoffRowDrift, ...] = ()
+
+
+class FrontDrift(msgspec.Struct, frozen=True, kw_only=True):
+    """What the newest pane alone looked like against the window's reference: the urgent look.
+
+    ``alarmed`` says whether the pane as a whole drifts; ``flagged_pairs`` are counted, and ``flagged`` lists them,
+    only where it does. ``is_repeated`` says that the pane one window before stood out as far: a cycle of the window's
+    length, such as a weekend, and no alarm then.
+    """
+
+    transitions: int
+    pairs: int
+    table_z: float | None
+    table_p: float
+    alarmed: bool
+    flagged_pairs: int = 0
+    flagged: tuple[PairDrift, ...] = ()
+    is_repeated: bool = False
+
+
+class DriftCourse(msgspec.Struct, frozen=True, kw_only=True):
+    """What a detector says of the course of drift over windows.
+
+    ``score`` is the window's, standard normal if nothing drifts; None where nothing could be compared. ``statistic`` is
+    what the detector held against its ``threshold``, None where it does not tell.
+    """
+
+    detector: str
+    score: float | None
+    statistic: float | None
+    threshold: float
+    is_signalled: bool
+    windows_since_signal: int | None
+    """0 at a signal; None before the first."""
+    false_alarm_windows: float
+    """Windows until the detector is expected to be wrong, if nothing drifts."""
+
+
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one window looked like against its reference.
 
     Means are unweighted over the pairs with `min_support` transitions or more on both sides, and None where there
-    is no such pair. Hit rates are those of the window's last pane (None before a table serves).
+    is no such pair. ``drift_mean`` is ``1 - jaccard_matched_mean / null_mean``: the mean of the pairs' drifts, each
+    weighed by its null, since a pair of which even exchanged users agree on nothing tells nothing. Hit rates are those
+    of the window's last pane (None before a table serves).
     """
 
     run_id: str
@@ -73,7 +174,7 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     null_mean: float | None
     drift_mean: float | None
     drift_traffic_mean: float | None
-    """`drift` weighted by the pairs' transitions in the window."""
+    """The same of means weighted by the pairs' transitions in the window."""
     table_z: float | None
     """Standard deviations by which the statistic summed over all pairs exceeds its permutation mean."""
     alarmed: bool
@@ -85,6 +186,22 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     hit_rate_next: float | None = None
     hit_rate_sequence: float | None = None
     coverage: float | None = None
+    table_p: float | None = None
+    """Permutation p-value of `table_z`; None in reports from before it was kept."""
+    front: FrontDrift | None = None
+    """The newest pane alone; None where it is the whole window, or shares no pair with the reference."""
+    course: DriftCourse | None = None
+    """Added when the pane is decided: it rests on the windows before."""
+    rbo_mean: float | None = None
+    """Rank-biased overlap of the whole rankings at full counts: what Jaccard, of the top five alone, does not see."""
+    rbo_null_mean: float | None = None
+    """The same with no drift, at matched counts."""
+    rbo_drift_mean: float | None = None
+    """``1 - matched / null`` of the means of rank-biased overlap."""
+    by_c1: LevelDrift | None = None
+    by_c2: LevelDrift | None = None
+    backoff: BackoffDrift | None = None
+    """None in reports from before it was measured."""
 
 
 class RowOrder(msgspec.Struct, frozen=True, kw_only=True):

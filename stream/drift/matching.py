@@ -6,50 +6,84 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.drift.evidence import Side
-from tidegate.counts import BucketedCounts, pair_of_key
+from tidegate.counts import BucketedCounts
+from tidegate.errors import RequestError
+from tidegate.jit import kernel
 
 
 def match_pairs(
     window: BucketedCounts, reference: BucketedCounts, min_support: int
 ) -> tuple[NDArray[np.int64], tuple[Side, Side]]:
     """Pairs with `min_support` on both sides, int64[p], and where each side's transitions of them lie."""
-    sides = (_side(window), _side(reference))
-    enough = [side[0][side[1].totals >= min_support] for side in sides]
+    return match_sides(side_of(window), side_of(reference), min_support)
+
+
+def match_sides(
+    window: tuple[NDArray[np.int64], Side], reference: tuple[NDArray[np.int64], Side], min_support: int
+) -> tuple[NDArray[np.int64], tuple[Side, Side]]:
+    """Do the same with sides that `side_of` has laid out."""
+    sides = (window, reference)
+    enough = [known[side.totals >= min_support] for known, side in sides]
     pairs = np.intersect1d(enough[0], enough[1], assume_unique=True)
     window_side, reference_side = (_select(side, np.searchsorted(known, pairs)) for known, side in sides)
     return pairs, (window_side, reference_side)
 
 
-def _side(counts: BucketedCounts) -> tuple[NDArray[np.int64], Side]:
-    of_key = pair_of_key(counts.keys)
-    starts = np.flatnonzero(np.r_[True, of_key[1:] != of_key[:-1]]) if of_key.size else np.zeros(0, dtype=np.int64)
-    totals = np.add.reduceat(counts.counts, starts) if starts.size else np.zeros(0, dtype=np.int64)
-    return of_key[starts], Side(counts.keys, counts.counts, starts, np.r_[starts[1:], of_key.size], totals)
+def side_of(counts: BucketedCounts) -> tuple[NDArray[np.int64], Side]:
+    """All pairs of some counts, int64[p] ascending, and where their transitions lie. `O(t)`."""
+    starts = np.empty(_n_pairs(counts.keys), np.int64)
+    totals = np.empty_like(starts)
+    _lay_out(counts.keys, counts.counts, starts, totals)
+    pairs = counts.keys[starts] >> 24
+    return pairs, Side(counts.keys, counts.counts, starts, np.r_[starts[1:], counts.keys.shape[0]], totals)
+
+
+@kernel
+def _n_pairs(keys: NDArray[np.int64]) -> int:
+    n = 0
+    for i in range(keys.shape[0]):
+        n += i == 0 or keys[i] >> 24 != keys[i - 1] >> 24
+    return n
+
+
+@kernel
+def _lay_out(
+    keys: NDArray[np.int64], counts: NDArray[np.int64], starts: NDArray[np.int64], totals: NDArray[np.int64]
+) -> None:
+    n = 0
+    for i in range(keys.shape[0]):
+        if i == 0 or keys[i] >> 24 != keys[i - 1] >> 24:
+            starts[n], totals[n] = i, 0
+            n += 1
+        totals[n - 1] += counts[i]
 
 
 def _select(side: Side, rows: NDArray[np.int64]) -> Side:
     return side._replace(starts=side.starts[rows], ends=side.ends[rows], totals=side.totals[rows])
 
 
-def event_share(window: Side, reference: Side) -> float:
-    """Share, in logarithms, of the traffic's change that is more transitions per user rather than more users.
+def check_keys(counts: BucketedCounts, n_clusters: int, n_buckets: int) -> None:
+    """Refuse counts that name what is not there.
 
-    Clumping is the mean number of further transitions in a transition's own cell. Dropping transitions at random lowers
-    it by the rate, dropping whole cells does not; which of the two makes the larger sides alike the smaller ones is
-    estimated from all pairs together, since single pairs are too thin to tell.
+    Raises
+    ------
+    RequestError
+        A user bucket of `n_buckets` or more, or a cluster of `n_clusters` or more.
     """
-    small = np.where(window.totals <= reference.totals, window.totals, reference.totals).sum()
-    large = np.where(window.totals <= reference.totals, reference.totals, window.totals).sum()
-    if small == large:
-        return 1.0
-    crowds = [_further_in_cell(side) for side in (window, reference)]
-    of_small = np.where(window.totals <= reference.totals, crowds[0], crowds[1]).sum() / small
-    of_large = np.where(window.totals <= reference.totals, crowds[1], crowds[0]).sum() / large
-    if of_small <= 0 or of_large <= 0:
-        return 1.0
-    return float(np.clip(np.log(of_small / of_large) / np.log(small / large), 0.0, 1.0))
+    bucket, cluster = _largest(counts.keys)
+    if bucket >= n_buckets:
+        raise RequestError(
+            f"user bucket {bucket} where there are {n_buckets}", "Count and measure with equal n_buckets"
+        )
+    if cluster >= n_clusters:
+        raise RequestError(f"cluster {cluster} where there are {n_clusters} seeds", "Give one seed per cluster")
 
 
-def _further_in_cell(side: Side) -> NDArray[np.int64]:
-    sums = np.r_[0, np.cumsum(side.counts * (side.counts - 1))]
-    return np.asarray(sums[side.ends] - sums[side.starts], dtype=np.int64)
+@kernel
+def _largest(keys: NDArray[np.int64]) -> tuple[int, int]:
+    """Largest bucket and cluster of packed transitions, -1 without any. `O(t)`, allocates nothing."""
+    bucket = cluster = -1
+    for key in keys:
+        bucket = max(bucket, key & 255)
+        cluster = max(cluster, (key >> 8) & 0xFFFF, (key >> 24) & 0xFFFF, key >> 40)
+    return bucket, cluster

@@ -1,52 +1,95 @@
-"""Measuring a window's pairs in parts, by as many processes as there are: put together, they are the same bit for bit.
+"""Measuring a window in parts, by as many processes as there are: put together, they are the same bit for bit.
 
-A part is a run of the chunks that pairs are measured in anyway (`stream.drift.permutation`). Chunks are cut from the
-order of the pairs' seeds, a hash of their names: parts are of about equal cost however traffic is spread.
+A part is a run of the chunks that rows and clusters are measured in anyway (`stream.drift.measures`). Chunks are cut
+from the order of seeds, which are hashes of names: parts are of about equal cost however traffic is spread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.drift.evidence import mix_each
+from stream.drift.backoff import pool_successors, thin_pairs
+from stream.drift.evidence import Side, mix_each
 from stream.drift.jaccard import binomial_table
-from stream.drift.matching import event_share, match_pairs
+from stream.drift.levels import Level, level_of, measure_level
+from stream.drift.matching import check_keys, match_pairs, match_sides, side_of
+from stream.drift.measures import N_CHUNKS, Draws, Results, Rows, chunk_start, measure_chunks
 from stream.drift.options import DriftOptions
-from stream.drift.permutation import MAX_JACCARD_MASKS, N_CHUNKS, PairResults, chunk_start, measure_chunks
+from stream.drift.overlap import depth_weights
+from stream.drift.permutation import N_TABLES
 from stream.drift.table import permutation_masks, signs_of_masks
-from tidegate.counts import BucketedCounts, bucket_of_key, pair_of_key, successor_of_key, unpack_pairs
-from tidegate.errors import ConfigError, RequestError
+from stream.drift.traffic import traffic_of
+from tidegate.counts import BucketedCounts, unpack_pairs
+from tidegate.errors import ConfigError
+
+_FIRST_ALIKE = 1 << 40  # masks of nulls, none of those of p-values
+
+
+class MeasuredPart(msgspec.Struct, frozen=True):
+    """Some rows or clusters of a window, and what they show; arrays as bytes.
+
+    Attributes
+    ----------
+    rows : int64[q]            which of all these are
+    results : float64[n, q]    `Results` of rows; z and p-value of clusters
+    """
+
+    rows: bytes
+    results: bytes
 
 
 class DriftPart(msgspec.Struct, frozen=True):
-    """What one part of a window's pairs shows; arrays as bytes.
+    """What one part of a window shows.
 
     Attributes
     ----------
     n_parts : int                                 that the window was measured in
-    rows : int64[q]                               which of the matched pairs these are
-    results : float64[4, q]                       as `PairResults` has them
-    forms : float64[chunks, buckets, buckets]     of the part's chunks
+    pairs, backoff, by_c1, by_c2 : MeasuredPart
+    forms : float64[chunks, buckets, buckets]     of the part's chunks of clusters `c1`, as bytes
     """
 
     n_parts: int
-    rows: bytes
-    results: bytes
+    pairs: MeasuredPart
+    backoff: MeasuredPart
+    by_c1: MeasuredPart
+    by_c2: MeasuredPart
     forms: bytes
 
 
-class MatchedPairs:
-    """The pairs with enough support on both sides of a window, ready to be measured.
+class Joined(NamedTuple):
+    """All parts of a window together.
 
     Attributes
     ----------
-    pairs : int64[p]     ascending
+    pairs, backoff : Results
+    by_c1, by_c2 : float64[2, q]              z and p-value, in the order of the level
+    form : float64[buckets, buckets]          of the whole table
+    """
+
+    pairs: Results
+    backoff: Results
+    by_c1: NDArray[np.float64]
+    by_c2: NDArray[np.float64]
+    form: NDArray[np.float64]
+
+
+class MatchedPairs:
+    """The pairs with enough support on both sides of a window, and what stands in for the others, to be measured.
+
+    Attributes
+    ----------
+    pairs : int64[p]                 ascending
     window, reference : Side
+    by_c1, by_c2 : Level             the pairs by cluster
+    thin : ThinPairs                 those without enough support
+    backoff : int64[q]               clusters `c2` whose rows stand in for them, with enough support; ascending
+    backoff_sides : (Side, Side)     of window and reference
 
     Raises
     ------
@@ -62,45 +105,71 @@ class MatchedPairs:
         options: DriftOptions,
     ) -> None:
         for counts in (window, reference):
-            _check_keys(counts, cluster_seeds.shape[0], options.n_buckets)
-        self.pairs, (self.window, self.reference) = match_pairs(window, reference, options.min_support)
+            check_keys(counts, cluster_seeds.shape[0], options.n_buckets)
         self._cluster_seeds, self._options = cluster_seeds, options
-        self._seeds = _pair_seeds(self.pairs, cluster_seeds, options.seed)
-        self._order = np.argsort(self._seeds)
+        sides = (side_of(window), side_of(reference))
+        self.pairs, (self.window, self.reference) = match_sides(*sides, options.min_support)
+        c1, c2 = unpack_pairs(self.pairs)
+        salted = mix_each(cluster_seeds[c1], np.uint64(options.seed % (1 << 64)))
+        self._rows = self._rows_of((self.window, self.reference), salted ^ cluster_seeds[c2])
+        self.by_c1 = level_of(c1, self._rows.order, cluster_seeds)
+        self.by_c2 = level_of(c2, self._rows.order, cluster_seeds)
+        self.thin = thin_pairs(*sides, self.pairs)
+        pooled = [pool_successors(side, self.thin.clusters, cluster_seeds.shape[0]) for side in sides]
+        self.backoff, self.backoff_sides = match_pairs(pooled[0], pooled[1], options.min_support)
+        salted = mix_each(cluster_seeds[self.backoff], np.uint64(~options.seed % (1 << 64)))
+        self._backoff_rows = self._rows_of(self.backoff_sides, salted)
+
+    def _rows_of(self, sides: tuple[Side, Side], unmixed: NDArray[np.uint64]) -> Rows:
+        seeds = mix_each(unmixed, np.uint64(0))
+        order = np.argsort(seeds)
+        traffic = traffic_of(*sides, order, self._options.n_buckets)
+        return Rows(order, *sides, seeds, self._cluster_seeds, traffic)
+
+    @cached_property
+    def _draws(self) -> Draws:
+        options = self._options
+        n_blocks = options.max_permutations // options.n_permutations
+        signs = signs_of_masks(permutation_masks(options.seed, 0, n_blocks * options.n_permutations), options.n_buckets)
+        alike = permutation_masks(options.seed, _FIRST_ALIKE, N_TABLES)
+        alike[-1] = 0  # nothing swapped: as observed
+        return Draws(
+            np.ascontiguousarray(signs.reshape(options.n_buckets, n_blocks, -1).swapaxes(0, 1)),
+            signs_of_masks(alike, options.n_buckets),
+            binomial_table(self._cluster_seeds.shape[0], options.top_k),
+            depth_weights(),
+        )
 
     def measure(self, part: int, n_parts: int) -> DriftPart:
         """Measure part `part` of `n_parts`, at most `N_CHUNKS`. `O(permutations x cells)`."""
-        options, n_pairs = self._options, self.pairs.shape[0]
         chunks = np.arange(part * N_CHUNKS // n_parts, (part + 1) * N_CHUNKS // n_parts)
-        rows = self._order[chunk_start(int(chunks[0]), n_pairs) : chunk_start(int(chunks[-1]) + 1, n_pairs)]
-        results = PairResults(*(np.empty(n_pairs) for _ in PairResults._fields))
-        n_blocks = options.max_permutations // options.n_permutations
-        masks = permutation_masks(options.seed, 0, n_blocks * options.n_permutations)
-        signs = signs_of_masks(masks, options.n_buckets)
-        forms = measure_chunks(
-            chunks,
-            self._order,
-            self.window,
-            self.reference,
-            self._seeds,
-            self._cluster_seeds,
-            self._event_share,
-            np.ascontiguousarray(signs.reshape(options.n_buckets, n_blocks, -1).swapaxes(0, 1)),
-            np.ascontiguousarray(
-                signs_of_masks(permutation_masks(options.seed, 0, MAX_JACCARD_MASKS), options.n_buckets).T
-            ),
-            binomial_table(self._cluster_seeds.shape[0], options.top_k),
-            results,
+        by_c1, forms = self._measure_level(chunks, self.by_c1)
+        by_c2, _ = self._measure_level(chunks, self.by_c2)
+        return DriftPart(
+            n_parts,
+            pairs=self._measure_rows(chunks, self._rows),
+            backoff=self._measure_rows(chunks, self._backoff_rows),
+            by_c1=by_c1,
+            by_c2=by_c2,
+            forms=forms.tobytes(),
         )
-        return DriftPart(n_parts, rows.tobytes(), np.stack([each[rows] for each in results]).tobytes(), forms.tobytes())
 
-    @cached_property
-    def _event_share(self) -> float:
-        """Of the whole window, so the same for all its parts."""
-        return event_share(self.window, self.reference)
+    def _measure_rows(self, chunks: NDArray[np.int64], rows: Rows) -> MeasuredPart:
+        n_rows = rows.order.shape[0]
+        results = Results(*(np.empty(n_rows) for _ in Results._fields))
+        measure_chunks(chunks, rows, self._draws, results)
+        measured = rows.order[_span(chunks, n_rows)]
+        return MeasuredPart(measured.tobytes(), np.stack([each[measured] for each in results]).tobytes())
 
-    def join(self, parts: Sequence[DriftPart]) -> tuple[PairResults, NDArray[np.float64]]:
-        """Put all parts together, in their order: results by pair, and the table's form, float64[buckets, buckets].
+    def _measure_level(self, chunks: NDArray[np.int64], level: Level) -> tuple[MeasuredPart, NDArray[np.float64]]:
+        tests = measure_level(chunks, level, self._rows, self._draws.signs)
+        n_clusters = level.clusters.shape[0]
+        measured = np.arange(n_clusters)[_span(chunks, n_clusters)]
+        results = np.stack([tests.z[measured], tests.p_value[measured]])
+        return MeasuredPart(measured.tobytes(), results.tobytes()), tests.forms
+
+    def join(self, parts: Sequence[DriftPart]) -> Joined:
+        """Put all parts together, in their order.
 
         Raises
         ------
@@ -114,35 +183,31 @@ class MatchedPairs:
                 "Give all evaluators the same --drift-parts; the window is measured anew once they agree",
                 place="--drift-parts",
             )
-        results = np.empty((len(PairResults._fields), self.pairs.shape[0]))
-        n_buckets = self._options.n_buckets
+        n_buckets, n_results = self._options.n_buckets, len(Results._fields)
         form = np.zeros((n_buckets, n_buckets))
         for part in parts:
-            rows = np.frombuffer(part.rows, np.int64)
-            results[:, rows] = _floats(part.results, results.shape[0], rows.shape[0])
             for of_chunk in _floats(part.forms, -1, n_buckets, n_buckets):
                 form += of_chunk
-        return PairResults(*results), form
+        return Joined(
+            Results(*_joined([part.pairs for part in parts], n_results, self.pairs.shape[0])),
+            Results(*_joined([part.backoff for part in parts], n_results, self.backoff.shape[0])),
+            _joined([part.by_c1 for part in parts], 2, self.by_c1.clusters.shape[0]),
+            _joined([part.by_c2 for part in parts], 2, self.by_c2.clusters.shape[0]),
+            form,
+        )
+
+
+def _span(chunks: NDArray[np.int64], n_rows: int) -> slice:
+    return slice(chunk_start(int(chunks[0]), n_rows), chunk_start(int(chunks[-1]) + 1, n_rows))
+
+
+def _joined(parts: Sequence[MeasuredPart], n_results: int, n_rows: int) -> NDArray[np.float64]:
+    results = np.empty((n_results, n_rows))
+    for part in parts:
+        rows = np.frombuffer(part.rows, np.int64)
+        results[:, rows] = _floats(part.results, n_results, rows.shape[0])
+    return results
 
 
 def _floats(body: bytes, *shape: int) -> NDArray[np.float64]:
     return np.frombuffer(body, np.float64).reshape(shape)
-
-
-def _check_keys(counts: BucketedCounts, n_clusters: int, n_buckets: int) -> None:
-    if not counts.keys.size:
-        return
-    bucket = int(bucket_of_key(counts.keys).max())
-    c1, c2 = unpack_pairs(pair_of_key(counts.keys))
-    cluster = max(int(c1.max()), int(c2.max()), int(successor_of_key(counts.keys).max()))
-    if bucket >= n_buckets:
-        raise RequestError(
-            f"user bucket {bucket} where there are {n_buckets}", "Count and measure with equal n_buckets"
-        )
-    if cluster >= n_clusters:
-        raise RequestError(f"cluster {cluster} where there are {n_clusters} seeds", "Give one seed per cluster")
-
-
-def _pair_seeds(pairs: NDArray[np.int64], cluster_seeds: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    c1, c2 = unpack_pairs(pairs)
-    return mix_each(mix_each(cluster_seeds[c1], np.uint64(seed % (1 << 64))) ^ cluster_seeds[c2], np.uint64(0))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from stream.drift import backoff, levels
 from stream.drift.window import WindowDrift
-from tidegate.contracts import DriftReport, PairDrift
+from tidegate.contracts import BackoffDrift, BackoffRowDrift, ClusterDrift, DriftReport, LevelDrift, PairDrift
 from tidegate.counts import unpack_pairs
 
 MAX_FLAGGED_LISTED = 1_000
+MAX_CLUSTERS_LISTED = 25  # of each level
 
 
 def to_report(
@@ -41,15 +43,23 @@ def to_report(
         drift_mean=drift.drift_mean,
         drift_traffic_mean=drift.drift_traffic_mean,
         table_z=drift.table_z,
+        table_p=drift.table_p,
         alarmed=drift.alarmed,
-        flagged=_heaviest_flagged(drift),
+        flagged=heaviest_flagged(drift),
         hit_rate_next=hit_rate_next,
         hit_rate_sequence=hit_rate_sequence,
         coverage=coverage,
+        rbo_mean=drift.rbo_mean,
+        rbo_null_mean=drift.rbo_null_mean,
+        rbo_drift_mean=drift.rbo_drift_mean,
+        by_c1=_level(drift.by_c1),
+        by_c2=_level(drift.by_c2),
+        backoff=_backoff(drift.backoff),
     )
 
 
-def _heaviest_flagged(drift: WindowDrift) -> tuple[PairDrift, ...]:
+def heaviest_flagged(drift: WindowDrift) -> tuple[PairDrift, ...]:
+    """List the flagged pairs with the most traffic, the heaviest first, `MAX_FLAGGED_LISTED` at most."""
     flagged = np.flatnonzero(drift.flagged)
     heaviest = flagged[np.lexsort((drift.pairs[flagged], -drift.n_window[flagged]))][:MAX_FLAGGED_LISTED]
     c1, c2 = unpack_pairs(drift.pairs)
@@ -66,4 +76,56 @@ def _heaviest_flagged(drift: WindowDrift) -> tuple[PairDrift, ...]:
             flagged=True,
         )
         for i in heaviest
+    )
+
+
+def _level(drift: levels.LevelDrift) -> LevelDrift:
+    listed = np.lexsort((drift.clusters, -drift.n_window, drift.p_value))[:MAX_CLUSTERS_LISTED]
+    return LevelDrift(
+        compared=drift.clusters.shape[0],
+        flagged=int(drift.flagged.sum()),
+        clusters=tuple(
+            ClusterDrift(
+                cluster=int(drift.clusters[i]),
+                pairs=int(drift.n_pairs[i]),
+                n_window=int(drift.n_window[i]),
+                n_reference=int(drift.n_reference[i]),
+                jaccard=float(drift.jaccard[i]),
+                null=float(drift.null[i]),
+                drift=float(drift.drift[i]),
+                z=None if np.isnan(drift.z[i]) else float(drift.z[i]),
+                p_value=float(drift.p_value[i]),
+                flagged=bool(drift.flagged[i]),
+            )
+            for i in listed
+        ),
+    )
+
+
+def _backoff(drift: backoff.BackoffDrift) -> BackoffDrift:
+    flagged = np.flatnonzero(drift.flagged)
+    heaviest = flagged[np.lexsort((drift.keys[flagged], -drift.n_window[flagged]))][:MAX_CLUSTERS_LISTED]
+    return BackoffDrift(
+        rows=drift.keys.shape[0],
+        flagged_rows=flagged.shape[0],
+        thin_pairs=int(drift.n_thin_pairs.sum()),
+        thin_transitions=int(drift.n_thin_window.sum()),
+        jaccard_mean=drift.jaccard_mean,
+        null_mean=drift.null_mean,
+        drift_mean=drift.drift_mean,
+        drift_traffic_mean=drift.drift_traffic_mean,
+        heaviest=tuple(
+            BackoffRowDrift(
+                c2=int(drift.keys[i]),
+                thin_pairs=int(drift.n_thin_pairs[i]),
+                n_window=int(drift.n_window[i]),
+                n_reference=int(drift.n_reference[i]),
+                jaccard=float(drift.jaccard[i]),
+                null=float(drift.null[i]),
+                drift=float(drift.drift[i]),
+                p_value=float(drift.p_value[i]),
+                flagged=True,
+            )
+            for i in heaviest
+        ),
     )

@@ -1,4 +1,4 @@
-"""One window against its reference: every pair measured, the window judged."""
+"""One window against its reference: every pair measured, clusters and the window judged."""
 
 from __future__ import annotations
 
@@ -8,73 +8,40 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.drift.backoff import BackoffDrift
 from stream.drift.discoveries import flag_discoveries
+from stream.drift.levels import Level, LevelDrift, judge_level
 from stream.drift.options import DriftOptions
-from stream.drift.parts import DriftPart, MatchedPairs
-from stream.drift.permutation import PairResults
+from stream.drift.parts import DriftPart, Joined, MatchedPairs
+from stream.drift.rows import MeasuredRows, effect_of_each
 from stream.drift.table import table_shift
 from tidegate.counts import BucketedCounts
 
 
-@dataclass(frozen=True, slots=True)
-class WindowDrift:
-    """Drift of the pairs with enough support on both sides, in ascending order of the pair.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowDrift(MeasuredRows):
+    """Drift of the pairs with enough support on both sides, of their clusters, and of what stands in for the others.
 
     Attributes
     ----------
-    pairs : int64[p]                    pair keys
-    n_window, n_reference : int64[p]    transitions
-    jaccard : float64[p]                expected Jaccard of the top-k successors, at full counts
-    null : float64[p]                   the Jaccard that the pair's traffic would show with no drift, at equal sizes
-    drift : float64[p]                  ``1 - J / null``, J at the sizes of `null` (so not from `jaccard` as reported)
-    p_value : float64[p]                mid-p of the exchange of users
-    flagged : bool[p]                   by false discovery rate
-    table_z : float or None             standard deviations of the table's sum above its permutation mean
-    table_p : float                     its permutation p-value (1 where nothing can be exchanged)
-    alarmed : bool                      whether the window as a whole drifts
+    by_c1, by_c2 : LevelDrift    pairs by their first and by their second cluster
+    backoff : BackoffDrift       rows of `c2` that stand in for thin pairs
+    table_z : float or None      standard deviations of the table's sum above its permutation mean
+    table_p : float              its permutation p-value (1 where nothing can be exchanged)
+    alarmed : bool               whether the window as a whole drifts
     """
 
-    pairs: NDArray[np.int64]
-    n_window: NDArray[np.int64]
-    n_reference: NDArray[np.int64]
-    jaccard: NDArray[np.float64]
-    null: NDArray[np.float64]
-    drift: NDArray[np.float64]
-    p_value: NDArray[np.float64]
-    flagged: NDArray[np.bool_]
+    by_c1: LevelDrift
+    by_c2: LevelDrift
+    backoff: BackoffDrift
     table_z: float | None
     table_p: float
     alarmed: bool
 
     @property
-    def jaccard_mean(self) -> float | None:
-        """Unweighted mean over pairs; None without pairs."""
-        return float(self.jaccard.mean()) if self.pairs.size else None
-
-    @property
-    def jaccard_variance(self) -> float | None:
-        """Population variance over pairs; None without pairs."""
-        return float(self.jaccard.var()) if self.pairs.size else None
-
-    @property
-    def null_mean(self) -> float | None:
-        """Unweighted mean over pairs; None without pairs."""
-        return float(self.null.mean()) if self.pairs.size else None
-
-    @property
-    def matched_mean(self) -> float | None:
-        """Unweighted mean over pairs of J at the counts that the null is measured at; None without pairs."""
-        return float(((1.0 - self.drift) * self.null).mean()) if self.pairs.size else None
-
-    @property
-    def drift_mean(self) -> float | None:
-        """Unweighted mean over pairs; None without pairs."""
-        return float(self.drift.mean()) if self.pairs.size else None
-
-    @property
-    def drift_traffic_mean(self) -> float | None:
-        """Mean weighted by the pairs' transitions in the window; None without pairs."""
-        return float(np.average(self.drift, weights=self.n_window)) if self.pairs.size else None
+    def pairs(self) -> NDArray[np.int64]:
+        """Pair keys: int64[p]."""
+        return self.keys
 
 
 def measure_drift(
@@ -99,25 +66,39 @@ def measure_drift(
 
 def judge_window(matched: MatchedPairs, parts: Sequence[DriftPart], options: DriftOptions) -> WindowDrift:
     """Judge the window as a whole, from all parts of its pairs in their order."""
-    results, form = matched.join(parts)
-    shift = table_shift(form, options.seed, options.table_permutations)
+    joined = matched.join(parts)
+    shift = table_shift(joined.form, options.seed, options.table_permutations)
+    pairs, totals = joined.pairs, (matched.window.totals, matched.reference.totals)
+
+    def by_cluster(level: Level, tests: NDArray[np.float64]) -> LevelDrift:
+        return judge_level(level, totals, (pairs.jaccard, pairs.matched, pairs.null), (tests[0], tests[1]), options.fdr)
+
     return WindowDrift(
-        pairs=matched.pairs,
-        n_window=matched.window.totals,
-        n_reference=matched.reference.totals,
-        jaccard=results.jaccard,
-        null=results.null,
-        drift=_effect(results),
-        p_value=results.p_value,
-        flagged=flag_discoveries(results.p_value, options.fdr),
+        keys=matched.pairs,
+        n_window=totals[0],
+        n_reference=totals[1],
+        **pairs._asdict(),
+        drift=effect_of_each(pairs.matched, pairs.null),
+        flagged=flag_discoveries(pairs.p_value, options.fdr),
+        by_c1=by_cluster(matched.by_c1, joined.by_c1),
+        by_c2=by_cluster(matched.by_c2, joined.by_c2),
+        backoff=_judge_backoff(matched, joined, options),
         table_z=shift.z,
         table_p=shift.p_value,
         alarmed=shift.p_value <= options.alarm_p,
     )
 
 
-def _effect(results: PairResults) -> NDArray[np.float64]:
-    """``1 - J / null``; 0 where even exchanged users share no successor, since nothing can be told from it."""
-    ratio = np.ones_like(results.null)
-    np.divide(results.matched, results.null, out=ratio, where=results.null > 0)
-    return 1.0 - ratio
+def _judge_backoff(matched: MatchedPairs, joined: Joined, options: DriftOptions) -> BackoffDrift:
+    rows, thin = joined.backoff, matched.thin
+    at = np.searchsorted(thin.clusters, matched.backoff)
+    return BackoffDrift(
+        keys=matched.backoff,
+        n_window=matched.backoff_sides[0].totals,
+        n_reference=matched.backoff_sides[1].totals,
+        **rows._asdict(),
+        drift=effect_of_each(rows.matched, rows.null),
+        flagged=flag_discoveries(rows.p_value, options.fdr),
+        n_thin_pairs=thin.n_pairs[at],
+        n_thin_window=thin.n_window[at],
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -10,9 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.drift import permutation
-from stream.drift.evidence import Evidence, Side, gather, keep_cells, mix_each, new_evidence, thin
+from stream.drift.backoff import pool_successors
+from stream.drift.evidence import Evidence, Side, gather, mix_each, new_evidence, thin
 from stream.drift.jaccard import binomial_table, expected_jaccard
+from stream.drift.levels import judge_form
+from stream.drift.matched import choose_alike, exchange
+from stream.drift.matching import side_of
+from stream.drift.overlap import depth_weights, rank_biased_overlap
 from stream.drift.table import permutation_masks, signs_of_masks
+from tidegate.counts import BucketedCounts, pack_transitions
 from tidegate.hashing import mix64
 from tidegate.jit import is_compiled
 
@@ -91,45 +97,123 @@ def test_gathering_keeps_every_cell_in_the_order_of_the_names_seeds() -> None:
     assert is_compiled(gather)
 
 
-@pytest.mark.parametrize("event_share", [0.0, 0.5, 1.0])
-def test_thinning_draws_the_larger_side_down_to_the_smaller_ones_size(event_share: float) -> None:
-    window, reference, _ = _one_pair(np.random.default_rng(1), 90, 30)
-    evidence, n_successors = _gathered(window, reference)
-    n_cells = evidence.starts[n_successors]
-    thin(evidence, n_cells, (90, 30), event_share, np.uint64(5))
-    matched = evidence.matched[:, :n_cells]
-    assert matched[0].sum() == matched[1].sum() == 30
-    assert np.all(matched[0] <= evidence.counts[0, :n_cells])
-    assert matched[1].tolist() == evidence.counts[1, :n_cells].tolist()
-    assert matched[2].tolist() == (matched[0] - matched[1]).tolist()
-    assert is_compiled(thin)
-
-
-def test_thinning_keeps_every_transition_with_equal_chance() -> None:
+def test_thinning_keeps_every_transition_with_the_chance_of_its_cell_and_its_own() -> None:
     window, reference, _ = _one_pair(np.random.default_rng(2), 60, 20)
     evidence, n_successors = _gathered(window, reference)
     n_cells = evidence.starts[n_successors]
     kept = np.zeros(n_cells)
     for seed in range(2_000):
-        thin(evidence, n_cells, (60, 20), 1.0, np.uint64(seed << 20))
-        kept += evidence.matched[0, :n_cells]
-    assert kept / 2_000 == pytest.approx(evidence.counts[0, :n_cells] / 3, abs=0.07)
+        thin(evidence, n_cells, 0, (0.5, 0.6), np.uint64(seed << 20))
+        kept += evidence.kept[0, :n_cells]
+        assert evidence.kept[1, :n_cells].tolist() == evidence.counts[1, :n_cells].tolist()
+    assert kept / 2_000 == pytest.approx(evidence.counts[0, :n_cells] * 0.3, abs=0.08)
+    assert is_compiled(thin)
 
 
-def test_keeping_cells_stops_once_enough_is_held() -> None:
-    counts = np.array([3, 0, 3, 3, 3], dtype=np.int32)
-    held = keep_cells(counts, np.zeros(5, dtype=np.int64), 5, 5, np.uint64(9))
-    assert held == counts.sum() == 6
-    assert is_compiled(keep_cells)
+def test_thinning_by_cells_keeps_them_whole_and_thinning_no_side_keeps_all() -> None:
+    window, reference, _ = _one_pair(np.random.default_rng(2), 60, 40)
+    evidence, n_successors = _gathered(window, reference)
+    n_cells = evidence.starts[n_successors]
+    thin(evidence, n_cells, 1, (0.5, 1.0), np.uint64(5))
+    kept, counts = evidence.kept[1, :n_cells], evidence.counts[1, :n_cells]
+    assert 0 < kept.sum() < counts.sum()
+    assert all(now in (0, before) for now, before in zip(kept.tolist(), counts.tolist(), strict=True))
+    thin(evidence, n_cells, -1, (0.0, 0.0), np.uint64(5))
+    assert evidence.kept[:, :n_cells].tolist() == evidence.counts[:, :n_cells].tolist()
 
 
-def _statistics_in_plain_python(cells: list[tuple[int, int, int, int]], signs: np.ndarray) -> tuple[np.ndarray, float]:
+def _overlap_in_plain_python(a: list[int], b: list[int], p: float) -> float:
+    """RBO_EXT of one pair of strict rankings (Webber et al. 2010, equation 32), averaged over all tie-breaks."""
+    return float(np.mean([_extrapolated(x, y, p) for x in _orders(a) for y in _orders(b)]))
+
+
+def _orders(counts: list[int]) -> list[list[int]]:
+    ranked: list[list[int]] = [[]]
+    for value in sorted({count for count in counts if count > 0}, reverse=True):
+        tied = [i for i, count in enumerate(counts) if count == value]
+        ranked = [order + list(broken) for order in ranked for broken in permutations(tied)]
+    return ranked
+
+
+def _extrapolated(x: list[int], y: list[int], p: float) -> float:
+    short, long = sorted((x, y), key=len)
+    s, n = len(short), len(long)
+    if s == 0:
+        return 0.0
+    shared = [len(set(short[:d]) & set(long[:d])) for d in range(n + 1)]
+    found = sum(shared[d] / d * p**d for d in range(1, n + 1))
+    assumed = sum(shared[s] * (d - s) / (s * d) * p**d for d in range(s + 1, n + 1))
+    return (1 - p) / p * (found + assumed) + ((shared[n] - shared[s]) / n + shared[s] / s) * p**n
+
+
+@given(
+    columns=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=5),
+    p=st.sampled_from([0.5, 0.9]),
+)
+@settings(max_examples=200, deadline=None)
+def test_rank_biased_overlap_is_the_mean_over_all_tie_breaks(columns: list[tuple[int, int]], p: float) -> None:
+    a, b = [list(side) for side in zip(*columns, strict=True)]
+    weights = depth_weights(p, 100)
+    got = rank_biased_overlap(np.array(a, np.int32), np.array(b, np.int32), len(a), weights)
+    assert got == pytest.approx(_overlap_in_plain_python(a, b, p), abs=1e-12)
+    assert is_compiled(rank_biased_overlap)
+
+
+def test_rank_biased_overlap_of_long_rankings_is_cut_where_nothing_weighs_any_more() -> None:
+    rng = np.random.default_rng(5)
+    a, b = (rng.permutation(300).astype(np.int32) + 1 for _ in range(2))
+    got = rank_biased_overlap(a, b, 300, depth_weights(0.9, 100))
+    exact = _extrapolated(np.argsort(-a).tolist(), np.argsort(-b).tolist(), 0.9)
+    assert got == pytest.approx(exact, abs=3e-5)
+    assert rank_biased_overlap(a, a, 300, depth_weights(0.9, 100)) == pytest.approx(1.0)
+
+
+def test_the_alike_tables_are_those_of_the_observed_ones_block_by_imbalance() -> None:
+    imbalances = np.arange(1, 129, dtype=np.int32) * np.where(np.arange(128) % 2 == 0, 1, -1).astype(np.int32)
+    imbalances[127] = 70  # the observed one ties with another
+    chosen = np.empty(32, np.int64)
+    choose_alike(imbalances, np.uint64(3), chosen)
+    assert chosen[0] == 127
+    assert sorted(abs(imbalances[chosen]).tolist()) == [*range(65, 71), 70, *range(71, 96)]
+    assert is_compiled(choose_alike)
+
+
+def test_exchanged_tables_have_the_buckets_of_negative_sign_swapped() -> None:
+    window, reference, cells = _one_pair(np.random.default_rng(3), 60, 50)
+    evidence, n_successors = _gathered(window, reference)
+    thin(evidence, evidence.starts[n_successors], -1, (1.0, 1.0), np.uint64(1))
+    scratch = permutation.new_scratch(256, 5, N_BUCKETS, 200)._replace(evidence=evidence)
+    signs = signs_of_masks(permutation_masks(9, 0, 128), N_BUCKETS)
+    signs[:, -1] = 1
+    exchange(scratch, n_successors, signs, np.uint64(4))
+    for i, table in enumerate(scratch.alike.chosen.tolist()):
+        for s in range(n_successors):
+            cluster = evidence.cells[evidence.starts[s]] >> 8
+            of_cluster = [(bucket, pair) for (c, bucket), pair in cells.items() if c == cluster]
+            a = sum(pair[0 if signs[bucket, table] > 0 else 1] for bucket, pair in of_cluster)
+            b = sum(pair[1 if signs[bucket, table] > 0 else 0] for bucket, pair in of_cluster)
+            assert (scratch.alike.totals[s], scratch.alike.differences[s, i]) == (a + b, a - b)
+    assert is_compiled(exchange)
+
+
+Cells = list[tuple[int, int, int, int]]
+
+
+def _statistics_in_plain_python(
+    cells: Cells, factors: tuple[int, int], clumping: tuple[float, float], signs: np.ndarray
+) -> tuple[np.ndarray, float]:
     """Statistic under each column of `signs`, with the slope on d^2 taken by least squares over many masks."""
     successors = sorted({s for s, *_ in cells})
-    total = {s: sum(a + b for t, _, a, b in cells if t == s) for s in successors}
+    g = np.sqrt(clumping[1] / clumping[0])
+    total = {s: sum(a * g + b / g for t, _, a, b in cells if t == s) * factors[0] * factors[1] for s in successors}
 
     def raw(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        u = {s: sum((a - b) * columns[bucket].astype(float) for t, bucket, a, b in cells if t == s) for s in successors}
+        u = {
+            s: sum(
+                (factors[0] * a - factors[1] * b) * columns[bucket].astype(float) for t, bucket, a, b in cells if t == s
+            )
+            for s in successors
+        }
         return sum(u[s] ** 2 / total[s] for s in successors if total[s]), sum(u.values()) ** 2
 
     many = signs_of_masks(permutation_masks(77, 0, 50_000), N_BUCKETS)
@@ -139,34 +223,64 @@ def _statistics_in_plain_python(cells: list[tuple[int, int, int, int]], signs: n
     return values - slope * squares, slope
 
 
-def test_statistics_slope_and_form_agree_with_plain_python() -> None:
-    window, reference, _ = _one_pair(np.random.default_rng(3), 60, 60)
+@pytest.mark.parametrize(("n_window", "factors", "clumping"), [(60, (1, 1), (1.0, 1.0)), (120, (3, 6), (2.0, 1.5))])
+def test_statistics_slope_and_form_agree_with_plain_python(
+    n_window: int, factors: tuple[int, int], clumping: tuple[float, float]
+) -> None:
+    window, reference, _ = _one_pair(np.random.default_rng(3), n_window, 60)
     evidence, n_successors = _gathered(window, reference)
-    n_cells = evidence.starts[n_successors]
-    thin(evidence, n_cells, (60, 60), 1.0, np.uint64(1))
     scratch = permutation.new_scratch(256, 5, N_BUCKETS, 200)._replace(evidence=evidence)
+    permutation.weigh(scratch, n_successors, evidence.counts, factors, clumping)
     slope = permutation.imbalance_slope(scratch, n_successors)
+    observed, tolerance = permutation.statistic(scratch, n_successors, slope)
     form = np.zeros((N_BUCKETS, N_BUCKETS))
-    observed = permutation.add_form(scratch, n_successors, slope, form)
+    permutation.add_form(scratch, n_successors, slope, form)
     signs = signs_of_masks(permutation_masks(0, 0, 200), N_BUCKETS)
     permutation.permute(scratch, n_successors, slope, signs)
 
     cells = [
-        (int(evidence.successors[e]), int(evidence.buckets[e]), int(evidence.counts[0, e]), int(evidence.counts[1, e]))
-        for e in range(n_cells)
+        (s, int(evidence.buckets[e]), int(evidence.counts[0, e]), int(evidence.counts[1, e]))
+        for s in range(n_successors)
+        for e in range(evidence.starts[s], evidence.starts[s + 1])
     ]
-    expected, expected_slope = _statistics_in_plain_python(cells, signs)
-    assert slope == pytest.approx(expected_slope, abs=4e-4)
+    expected, expected_slope = _statistics_in_plain_python(cells, factors, clumping, signs)
+    assert slope == pytest.approx(expected_slope, rel=0.05)
     assert scratch.statistics == pytest.approx(expected, abs=0.4)
     by_form = np.einsum("bk,bc,ck->k", signs.astype(float), form, signs.astype(float))
     assert scratch.statistics == pytest.approx(by_form, abs=1e-9)
     assert observed == pytest.approx(form.sum(), abs=1e-9)
-    differences: dict[int, int] = {}
-    for _, bucket, a, b in cells:
-        differences[bucket] = differences.get(bucket, 0) + a - b
-    near = abs(slope) * sum(difference**2 for difference in differences.values()) + 1e-6
-    above, equal = (by_form > observed + near).sum(), (abs(by_form - observed) <= near).sum()
-    p_value = permutation.p_value_of(scratch, n_successors, slope, observed, signs[None])
+    above, equal = (by_form > observed + tolerance).sum(), (abs(by_form - observed) <= tolerance).sum()
+    for way in (False, True):
+        p_value = permutation.p_value_of(scratch, n_successors, slope, signs[None], way)
+        assert p_value == pytest.approx((above + (equal + 1) / 2) / 201)
+    permutation.permute_form(form, signs, scratch.statistics)
+    assert scratch.statistics == pytest.approx(by_form, abs=1e-9)
+    z, p_value = judge_form(form, signs[None], scratch.statistics)
+    off_diagonal = form - np.diag(np.diag(form))
+    assert z == pytest.approx(off_diagonal.sum() / np.sqrt(2 * np.square(off_diagonal).sum()))
     assert p_value == pytest.approx((above + (equal + 1) / 2) / 201)
-    for kernel in (permutation.imbalance_slope, permutation.add_form, permutation.permute, permutation.p_value_of):
+    for kernel in (
+        permutation.weigh,
+        permutation.imbalance_slope,
+        permutation.add_form,
+        permutation.permute,
+        permutation.permute_form,
+        permutation.p_value_of,
+        judge_form,
+    ):
         assert is_compiled(kernel)
+
+
+def test_pooled_successors_are_sums_over_all_first_clusters() -> None:
+    rng = np.random.default_rng(6)
+    columns = [rng.integers(0, 6, 500) for _ in range(3)]
+    buckets = rng.integers(0, 4, 500)
+    keys, counts = np.unique(pack_transitions(*columns, buckets), return_counts=True)
+    expected: dict[int, int] = {}
+    for c2, c_next, bucket in zip(*(each.tolist() for each in (columns[1], columns[2], buckets)), strict=True):
+        key = (c2 << 24) | (c_next << 8) | bucket
+        expected[key] = expected.get(key, 0) + (c2 in (1, 4))
+    expected = {key: n for key, n in sorted(expected.items()) if n}
+    pooled = pool_successors(side_of(BucketedCounts(keys, counts.astype(np.int64))), np.array([1, 4]), 6)
+    assert dict(zip(pooled.keys.tolist(), pooled.counts.tolist(), strict=True)) == expected
+    assert pooled.keys.tolist() == list(expected)

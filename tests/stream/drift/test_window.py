@@ -16,7 +16,7 @@ from tidegate.errors import ConfigError, RequestError
 from tidegate.hashing import cluster_seeds
 
 OPTIONS = DriftOptions(max_permutations=2_000, table_permutations=20_000)
-BY_PAIR = ("jaccard", "null", "drift", "p_value", "flagged")
+BY_PAIR = ("jaccard", "matched", "null", "drift", "rbo", "rbo_matched", "rbo_null", "p_value", "flagged")
 
 
 def _measured(
@@ -28,12 +28,17 @@ def _measured(
     return measure_drift(counted(*window, drifted_pairs=drifted_pairs), counted(*reference), SEEDS, OPTIONS)
 
 
+def _error_of_drift_mean(measured: WindowDrift) -> float:
+    spread = (measured.matched - measured.null).std() / np.sqrt(measured.pairs.shape[0])
+    return float(spread / measured.null.mean())
+
+
 @pytest.mark.parametrize("growth", [1, 3])
 @pytest.mark.parametrize("n", [20, 60, 200])
 def test_without_drift_the_effect_is_zero_and_the_test_keeps_its_level(n: int, growth: int) -> None:
     measured = _measured(1_000 if n < 200 else 300, n, growth=growth)
-    error = measured.drift.std() / np.sqrt(measured.pairs.shape[0])
-    assert abs(measured.drift.mean()) < 0.01 + 2 * error
+    assert measured.drift_mean is not None
+    assert abs(measured.drift_mean) < 0.01 + 2 * _error_of_drift_mean(measured)
     assert 0.02 < (measured.p_value <= 0.05).mean() < 0.08
     assert measured.table_z is not None
     assert abs(measured.table_z) < 3.5
@@ -68,8 +73,11 @@ def test_users_who_repeat_themselves_are_not_drift_but_would_be_if_events_were_e
     assert by_event.flagged.mean() > 0.5
 
 
-def test_three_times_the_users_who_repeat_themselves_do_not_alarm() -> None:
-    measured = _measured(400, 100, growth=3, repeats=5)
+@pytest.mark.parametrize("n", [20, 100])
+def test_three_times_the_users_who_repeat_themselves_are_no_drift(n: int) -> None:
+    measured = _measured(1_000, n, growth=3, repeats=5)
+    assert measured.drift_mean is not None
+    assert abs(measured.drift_mean) < 0.01 + 2 * _error_of_drift_mean(measured)
     assert not measured.alarmed
     assert measured.table_z is not None
     assert abs(measured.table_z) < 3.5
@@ -138,7 +146,7 @@ def test_only_pairs_with_support_on_both_sides_are_measured() -> None:
 def test_the_same_counts_on_both_sides_show_no_drift() -> None:
     same = _single_pair([9, 8, 7, 6, 5, 4], [1, 2, 3, 4, 5, 6])
     measured = measure_drift(same, same, SEEDS, OPTIONS)
-    assert measured.jaccard.tolist() == measured.null.tolist() == [1.0]
+    assert measured.jaccard.tolist() == measured.null.tolist() == measured.rbo_null.tolist() == [1.0]
     assert measured.drift.tolist() == [0.0]
     assert measured.p_value.tolist() == [0.5]
 
@@ -160,7 +168,9 @@ def test_an_empty_side_gives_a_report_without_means() -> None:
         report = _report(measure_drift(window, reference, SEEDS, OPTIONS))
         assert report.pairs == report.flagged_pairs == 0
         assert report.jaccard_mean is report.jaccard_variance is report.null_mean is report.drift_mean is None
-        assert report.drift_traffic_mean is report.table_z is None
+        assert report.drift_traffic_mean is report.table_z is report.rbo_mean is report.rbo_drift_mean is None
+        assert report.by_c1 is not None
+        assert report.by_c1.compared == 0
         assert not report.alarmed
 
 
@@ -185,24 +195,25 @@ def test_a_report_lists_the_flagged_pairs_heaviest_first() -> None:
     assert report.flagged_pairs == len(report.flagged) == measured.flagged.sum() > 0
     assert all(pair.flagged for pair in report.flagged)
     assert report.jaccard_variance == pytest.approx(measured.jaccard.var())
-    assert report.drift_traffic_mean == pytest.approx(np.average(measured.drift, weights=measured.n_window))
+    assert report.drift_mean == pytest.approx(1 - measured.matched.mean() / measured.null.mean())
+    assert report.drift_mean == pytest.approx(np.average(measured.drift, weights=measured.null))
+    by_traffic = (np.average(each, weights=measured.n_window) for each in (measured.matched, measured.null))
+    matched, null = by_traffic
+    assert report.drift_traffic_mean == pytest.approx(1 - matched / null)
+    assert report.rbo_drift_mean == pytest.approx(1 - measured.rbo_matched.mean() / measured.rbo_null.mean())
 
 
 def test_a_report_lists_no_more_than_its_limit_of_pairs() -> None:
     n = MAX_FLAGGED_LISTED + 5
     ones = np.ones(n)
-    measured = WindowDrift(
-        np.arange(n),
-        np.arange(n),
-        np.arange(n),
-        ones,
-        ones,
-        ones,
-        ones,
-        ones > 0,
-        table_z=None,
-        table_p=1.0,
-        alarmed=False,
+    few = measure_drift(BucketedCounts.empty(), BucketedCounts.empty(), SEEDS, OPTIONS)
+    measured = replace(
+        few,
+        keys=np.arange(n),
+        n_window=np.arange(n),
+        n_reference=np.arange(n),
+        flagged=ones > 0,
+        **dict.fromkeys(("jaccard", "matched", "null", "drift", "rbo", "rbo_matched", "rbo_null", "p_value"), ones),
     )
     report = _report(measured)
     assert len(report.flagged) == MAX_FLAGGED_LISTED

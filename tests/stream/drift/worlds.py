@@ -15,14 +15,20 @@ SEEDS = cluster_seeds(NAMES)
 Int64s = NDArray[np.int64]
 
 
-def zipf_side(rng: np.random.Generator, n_pairs: int, n: int, *, repeats: int = 1) -> tuple[Int64s, Int64s, Int64s]:
-    """Pair, rank of the successor (Zipf 1.0) and bucket of `n` transitions per pair, `repeats` alike per user."""
+def zipf_side(
+    rng: np.random.Generator, n_pairs: int, n: int, *, repeats: int = 1, thin_pairs: int = 0
+) -> tuple[Int64s, Int64s, Int64s]:
+    """Pair, rank of the successor (Zipf 1.0) and bucket of `n` transitions per pair, `repeats` alike per user.
+
+    The first `thin_pairs` have a tenth of them.
+    """
     chances = 1 / np.arange(1, N_CLUSTERS)
     users = (n_pairs, n // repeats)
     rank = np.repeat(rng.choice(N_CLUSTERS - 1, size=users, p=chances / chances.sum()), repeats, axis=1)
     bucket = np.repeat(rng.integers(0, 64, users), repeats, axis=1)
     pair = np.broadcast_to(np.arange(n_pairs)[:, None], rank.shape)
-    return pair.ravel(), rank.ravel().astype(np.int64), bucket.ravel()
+    is_kept = ((pair >= thin_pairs) | (np.arange(rank.shape[1]) < n // 10)).ravel()
+    return pair.ravel()[is_kept], rank.ravel().astype(np.int64)[is_kept], bucket.ravel()[is_kept]
 
 
 def counted(
