@@ -2,8 +2,8 @@
 
 The gain of a fresh row is ``traffic x horizon x (share of the fresh answer - share of what is served now)``. Both
 shares are posterior means. For a pair without a row they are shrunk toward its backoff, which is what serves it: the
-estimate is conservative as it stands. A row that serves is only replaced or dropped where the difference exceeds
-some of its standard deviations, for of many near ties some always look better::
+estimate is conservative as it stands. A row that serves is only replaced by a call, or dropped, where the difference
+exceeds some of its standard deviations, for of many near ties some always look better::
 
     var(p_r - p_s) = (p_r + p_s - (p_r - p_s)^2) / (n + m + 1)
 
@@ -21,6 +21,10 @@ from numpy.typing import NDArray
 from refresh.evidence import Evidence, Ranked
 from refresh.table import TransitionTable
 from tidegate.counts import unpack_pairs
+
+# A row that serves is dropped only where its backoff is better by so many standard deviations: users who come back to
+# a pair after long do as they did before, which its thin recent counts do not show.
+_DROP_Z = 0.5
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -89,7 +93,7 @@ def weigh_rows(
     z = np.where(has_row, economics.confidence_z, 0.0)
     mass = evidence.pairs.mass_of(pairs) + evidence.pair_setting.strength
     shares = {answer: evidence.share(pairs, of) for answer, of in (("b", backoff), ("s", served), ("f", fresh))}
-    backs_off = has_row & (backoff != served) & (lower_bound(shares["b"], shares["s"], mass, z) > 0)
+    backs_off = has_row & (backoff != served) & (lower_bound(shares["b"], shares["s"], mass, _DROP_Z) > 0)
     best_free = np.where(backs_off, backoff, served).astype(np.int32)
     free_share = np.where(backs_off, shares["b"], shares["s"])
     per_pane = np.where(fresh != best_free, evidence.traffic(pairs), 0.0)
@@ -164,7 +168,7 @@ def _traffic_without_row(evidence: Evidence, table: TransitionTable | None, n_cl
     return np.bincount(c2, evidence.traffic(pairs), n_clusters).astype(np.float64)
 
 
-def lower_bound(p_new: Floats, p_old: Floats, mass: Floats, z: Floats) -> Floats:
+def lower_bound(p_new: Floats, p_old: Floats, mass: Floats, z: Floats | float) -> Floats:
     """Lower confidence bound of ``p_new - p_old``, both from the same `mass` transitions: float64[n]."""
     difference = p_new - p_old
     deviation = np.sqrt(np.maximum(0.0, p_new + p_old - difference**2) / (mass + 1.0))
