@@ -22,6 +22,7 @@ class DriftOptions:
     max_permutations : int   exchanges for pairs whose p-value is too small to tell from the former
     fdr : float              false discovery rate of the flagged pairs
     alarm_p : float          permutation p-value of the whole table at which the window alarms
+    front_p : float          that of the newest pane alone (`stream.drift.front`)
     table_permutations : int exchanges behind that p-value (they cost one product of small matrices)
     n_buckets : int          user buckets, 64 at most
     seed : int
@@ -38,6 +39,7 @@ class DriftOptions:
     max_permutations: int = 20_000
     fdr: float = 0.10
     alarm_p: float = 1e-4
+    front_p: float = 2e-4
     table_permutations: int = 100_000
     n_buckets: int = MAX_BUCKETS
     seed: int = 0
@@ -50,6 +52,7 @@ class DriftOptions:
             "max_permutations": (self.n_permutations, np.inf),
             "fdr": (0.0, 1.0),
             "alarm_p": (0.0, 1.0),
+            "front_p": (0.0, 1.0),
             "table_permutations": (1, np.inf),
             "n_buckets": (2, MAX_BUCKETS),
         }

@@ -1,0 +1,1 @@
+"""Detectors that watch the course of drift over windows, behind one contract."""
