@@ -24,7 +24,7 @@ from tidegate.counts import unpack_pairs
 
 # A row that serves is dropped only where its backoff is better by so many standard deviations: users who come back to
 # a pair after long do as they did before, which its thin recent counts do not show.
-_DROP_Z = 0.5
+_DROP_Z = 0.3
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
