@@ -17,6 +17,7 @@ _COMMANDS = {
     "evaluator": "tidegate.cli.evaluator:evaluator_command",
     "refresher": "tidegate.cli.refresher:refresher_command",
     "run": "tidegate.cli.run:run_command",
+    "study": "tidegate.cli.study:study_command",
     "synth": "tidegate.cli.synth:synth_command",
     "table": "tidegate.cli.table:table_group",
     "worker": "tidegate.cli.worker:worker_command",
