@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -311,12 +311,12 @@ def test_an_order_that_cannot_be_planned_again_is_refused(new_world: Callable[..
     plan = type(refresher.deciding).plan
 
     class Otherwise(type(refresher.deciding)):  # type: ignore[misc]
-        def plan(self, closing: Any, record: PaneRecord) -> Any:
-            planned = plan(self, closing, record)
+        def plan(self, *known: Any) -> Any:
+            planned = plan(self, *known)
             return replace(planned, plan=replace(planned.plan, order=None))
 
     deciding = refresher.deciding
-    otherwise = Otherwise(deciding.measuring, deciding.tables, deciding.policy, deciding.flags, deciding.top_n)
+    otherwise = Otherwise(**{each.name: getattr(deciding, each.name) for each in fields(deciding)})
     with pytest.raises(ConfigError, match=rf"refresher: the order of pane {pane} cannot be planned again") as refused:
         replace(refresher, deciding=otherwise).advance()
     assert "same configuration" in refused.value.mend

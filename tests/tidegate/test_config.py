@@ -174,7 +174,8 @@ CHANGED = {
     "time_unit": "ms", "items": "i.csv", "catalogue": "c.csv", "dedup": "adjacent", "allow_return": True,
     "engine": "frequency", "model": "m", "policy": "never", "price": 2.0, "horizon_windows": 3.0, "confidence_z": 2.0,
     "cooldown_panes": 3, "backoff": "engine", "min_support": 5, "permutations": 50, "fdr": 0.2, "top_n": 4, "seed": 9,
-    "event_id_column": "id", "duplicates": "2h", "message_format": "avro",
+    "event_id_column": "id", "duplicates": "2h", "message_format": "avro", "max_calls": 9, "max_calls_per_day": 9,
+    "false_alarm_windows": 50.0, "detector": "adwin",
 }  # fmt: skip
 NEEDED = {"message_format": {"source": "kafka://there/watches", "schema_registry": "http://there"}}
 
@@ -216,9 +217,11 @@ def test_the_registry_and_its_secrets_are_no_part_of_what_a_run_is_known_by(
         assert "hush" not in settings.identity() + repr(settings) + settings.model_dump_json()
 
 
-def test_json_is_no_part_of_what_a_run_is_known_by() -> None:
-    """Runs from before there were formats are still known."""
-    assert "message_format" not in load_settings({"source": "log.csv"}).identity()
+def test_json_and_no_bound_on_calls_are_no_part_of_what_a_run_is_known_by() -> None:
+    """Runs from before there were formats, or bounds, are still known."""
+    identity = load_settings({"source": "log.csv"}).identity()
+    assert "message_format" not in identity
+    assert "max_calls" not in identity
 
 
 @pytest.mark.parametrize(
