@@ -1,53 +1,18 @@
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from monitoring.report import render_report, write_report
+from tests.monitoring.outline import Outline
 from tests.monitoring.summaries import summary, three_policies
 from tidegate.errors import RequestError
 
-_VOID = {"meta", "link", "br", "img", "input"}
-
-
-class _Outline(HTMLParser):
-    """Checks that elements nest, and gathers what the tests ask for."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.words: list[str] = []
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        self.attributes += attrs
-        if tag not in _VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.seen.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
 
 def test_report_of_three_policies_opens_with_the_verdict_and_nests() -> None:
-    outline = _Outline(render_report("Demo", three_policies(), story=["A drift was planted on day 12."]))
+    outline = Outline(render_report("Demo", three_policies(), story=["A drift was planted on day 12."]))
     assert outline.open == []
     assert outline.seen.count("svg") == 3 and outline.seen.count("h1") == 1
     assert outline.seen.count("caption") == outline.seen.count("table") == 7
@@ -57,7 +22,7 @@ def test_report_of_three_policies_opens_with_the_verdict_and_nests() -> None:
 
 
 def test_report_asks_the_network_for_nothing() -> None:
-    outline = _Outline(render_report("Demo", three_policies()))
+    outline = Outline(render_report("Demo", three_policies()))
     assert not {"script", "link", "img", "iframe", "object"} & set(outline.seen)
     asking = [value for key, value in outline.attributes if key in ("src", "href", "xlink:href", "srcset")]
     assert all(value is not None and value.startswith("#") for value in asking)
@@ -65,7 +30,7 @@ def test_report_asks_the_network_for_nothing() -> None:
 
 
 def test_ids_are_unique_and_every_label_points_to_one() -> None:
-    attributes = _Outline(render_report("Demo", three_policies())).attributes
+    attributes = Outline(render_report("Demo", three_policies())).attributes
     ids = [value for key, value in attributes if key == "id"]
     labels = {one for key, value in attributes if key == "aria-labelledby" for one in str(value).split()}
     assert len(ids) == len(set(ids)) and labels <= set(ids)
@@ -86,14 +51,14 @@ def test_text_of_logs_is_never_markup() -> None:
     run["outcomes"] = {attack: 5}
     run["flags"][0]["reason"] = attack
     page = render_report(attack, {attack: run, "never": summary()}, story=[attack])
-    outline = _Outline(page)
+    outline = Outline(page)
     assert "script" not in outline.seen and outline.open == []
     assert "\x1b" not in page and "\\x1b[2J{{ 7 * 7 }}" in page
 
 
 @pytest.mark.parametrize("n_panes", [0, 2, 4, 7])
 def test_short_run_is_reported_with_dashes_for_what_it_has_not(n_panes: int) -> None:
-    outline = _Outline(render_report("Short", {"adaptive": summary(n_panes=n_panes)}))
+    outline = Outline(render_report("Short", {"adaptive": summary(n_panes=n_panes)}))
     assert outline.open == [] and "None" not in outline.text and "nan" not in outline.text.split()
     assert ("No pane was closed" in outline.text) == (n_panes == 0)
     assert ("No pane was scored" in outline.text) == (n_panes <= 2)
@@ -105,14 +70,14 @@ def test_windows_without_figures_are_dashes() -> None:
         ("jaccard_mean", "jaccard_matched_mean", "null_mean", "drift_mean", "drift_traffic_mean", "table_z")
     )
     run["reports"] = [report | absent | {"pairs": 0} for report in run["reports"]]
-    outline = _Outline(render_report("Thin", {"adaptive": run}))
+    outline = Outline(render_report("Thin", {"adaptive": run}))
     assert "there is no drift to draw" in outline.text and "could not be judged" in outline.text
 
 
 def test_decisions_show_reasons_or_else_the_trigger() -> None:
     run = summary(calls_every=1, calls_each=70)
     run["by_pane"][6] |= {"reasons": {}, "trigger": "schedule"}
-    text = _Outline(render_report("Demo", {"adaptive": run})).text
+    text = Outline(render_report("Demo", {"adaptive": run})).text
     assert "evidence (62), drift (8)" in text and " schedule " in text
 
 

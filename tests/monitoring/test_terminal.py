@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from rich.console import Console
 
-from monitoring.terminal import print_comparison, print_run
+from monitoring.terminal import print_backtest, print_comparison, print_run
+from tests.monitoring.backtests import all_kinds, backtest, policy
 from tests.monitoring.summaries import summary, three_policies
 
 
@@ -59,3 +60,30 @@ def test_text_of_logs_neither_styles_nor_steers_the_terminal() -> None:
     printed = _printed(lambda console: print_run(console, run))
     assert "[red]x[/red]: \\x1b[2J[/]. mend" in printed and "\x1b" not in printed
     assert "[b]p" in _printed(lambda console: print_comparison(console, {"[b]p": run}))
+
+
+def test_backtest_is_one_row_per_policy_the_verdict_and_what_limits_it() -> None:
+    printed = _printed(lambda console: print_backtest(console, backtest(all_kinds())))
+    rows = [line.split() for line in printed.splitlines()]
+    made = backtest(all_kinds())["policies"]["always"]
+    rates = [f"{made[key]:.4f}" for key in ("hit_rate_next", "hit_rate_sequence", "hit_information_bits")]
+    assert ["always", *rates, "2.4000", "11,900", "11,000", f"{made['cost']:.0f}", f"{made['regret']:.0f}"] in rows
+    words = " ".join(printed.split())
+    assert "On this log adaptive makes 75 incremental LLM calls" in words
+    assert "Note: Policies named +own are not the usual ones" in words
+
+
+def test_backtest_fits_eighty_columns_whole_and_dashes_an_unknown_regret() -> None:
+    printed = _printed(lambda console: print_backtest(console, backtest(all_kinds())), width=80)
+    assert "…" not in printed
+    alone = _printed(lambda console: print_backtest(console, backtest({"adaptive": policy()})))
+    assert "–" in alone and "None" not in alone
+
+
+def test_backtest_neither_styles_nor_steers_the_terminal() -> None:
+    printed = _printed(lambda console: print_backtest(console, backtest({"[red]x\x1b[2J": policy()})))
+    assert "[red]x\\x1b[2J" in printed and "\x1b" not in printed
+
+
+def test_backtest_of_no_policy_says_so() -> None:
+    assert _printed(lambda console: print_backtest(console, backtest({}))) == "No policy was compared.\n"
