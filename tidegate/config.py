@@ -42,7 +42,15 @@ _NOT_IDENTITY = {
 
 
 # Not part of it at their default, so that runs from before there were such settings are still known.
-_IDENTITY_IF_SET = {"event_id_column", "duplicates", "message_format", "max_calls", "max_calls_per_day"}
+_IDENTITY_IF_SET = {
+    "event_id_column",
+    "duplicates",
+    "message_format",
+    "max_calls",
+    "max_calls_per_day",
+    "false_alarm_windows",
+    "detector",
+}
 
 
 class RunSettings(BaseSettings):
@@ -88,6 +96,12 @@ class RunSettings(BaseSettings):
     min_support: int = Field(20, ge=1, description="transitions a side below which a pair is not compared")
     permutations: int = Field(200, ge=20, description="permutations behind the null")
     fdr: float = Field(0.10, gt=0, lt=1, description="false discovery rate of flagged pairs")
+    false_alarm_windows: float = Field(
+        1_000.0, ge=10, le=100_000, description="windows that may pass, without drift, until drift is alarmed once"
+    )
+    detector: Literal["cusum", "shiryaev_roberts", "page_hinkley", "adwin", "kswin"] = Field(
+        "cusum", description="who watches the course of drift over windows"
+    )
     top_n: int = Field(5, ge=1, le=20, description="ranked answers kept of each row")
     keep_versions: int = Field(100, ge=2, description="table versions kept; the serving one always is")
     seed: int = Field(0, ge=0, description="of every random choice")

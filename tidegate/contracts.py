@@ -51,6 +51,10 @@ class PairDrift(msgspec.Struct, frozen=True, kw_only=True):
     drift: float
     p_value: float
     flagged: bool
+    rbo: float | None = None
+    """Rank-biased overlap of the whole rankings, at full counts like `jaccard`."""
+    rbo_null: float | None = None
+    """The same with no drift, at matched counts like `null`."""
 
 
 class ClusterDrift(msgspec.Struct, frozen=True, kw_only=True):

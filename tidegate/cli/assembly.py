@@ -25,6 +25,7 @@ from tidegate.cli.refreshing import Refreshing
 from tidegate.cli.scoring import Scoring
 from tidegate.cli.stream_settings import (
     catalogue_of,
+    course_options,
     decode_options,
     drift_options,
     kafka_properties,
@@ -143,5 +144,6 @@ def deciding_of(
         cache=cache,
         policy=policy_of(settings, sequences),
         flags=flag_options(sequences),
+        course=course_options(settings, sequences),
         top_n=settings.top_n,
     )

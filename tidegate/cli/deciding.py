@@ -16,6 +16,7 @@ from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
 from refresh.table_store import TableStore
 from stream.closing import PaneClosing
+from stream.drift.course import CourseOptions, fold_course
 from stream.sequence_kernel import HITS_NEXT, SCORED
 from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
@@ -40,7 +41,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """The policy and the judge of the weights, over a run's store and tables."""
+    """The policy, the judge of the weights and the watch over the course of drift, over a run's store and tables."""
 
     measuring: Measuring
     history: History
@@ -48,6 +49,7 @@ class Deciding:
     cache: RowCache
     policy: Policy
     flags: FlagOptions
+    course: CourseOptions
     top_n: int
 
     def begin(self, closing: PaneClosing, before: PaneRecord | None) -> PaneRecord:
@@ -58,6 +60,7 @@ class Deciding:
             table_version=serving_version(self.tables, before),
             model=before.model if before else None,
             fine_tune=before.fine_tune if before else None,
+            course=before.course if before else None,
         )
 
     def decide(
@@ -70,6 +73,9 @@ class Deciding:
             return record, None
         tuned_ms = record.fine_tune.tuned_window_end_ms if record.fine_tune else None
         since = self.measuring.since(closing.pane, tuned_ms)
+        if report is not None:
+            course, report = fold_course(record.course, report, self.course)
+            record = msgspec.structs.replace(record, course=course)
         record = msgspec.structs.replace(record, report=report, since_fine_tune=since)
         if closing.is_last:
             return record, None
@@ -78,7 +84,7 @@ class Deciding:
             run_id=self.measuring.reader.run_id,
             window_end_ms=record.window_end_ms,
             policy=self.policy.name,
-            inputs=planned.plan.inputs,
+            inputs={**planned.plan.inputs, "table_version": record.table_version},
             order=planned.plan.order,
             flag=None,
             explanation=planned.plan.explanation,

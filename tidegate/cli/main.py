@@ -13,6 +13,7 @@ from tidegate.cli.errors import run_cleanly
 _COMMANDS = {
     "backtest": "tidegate.cli.backtest:backtest_command",
     "control": "tidegate.cli.control:control_command",
+    "decisions": "tidegate.cli.decisions:decisions_group",
     "demo": "tidegate.cli.demo:demo_command",
     "evaluator": "tidegate.cli.evaluator:evaluator_command",
     "refresher": "tidegate.cli.refresher:refresher_command",

@@ -5,24 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
+
+from stream.drift.front import measure_front
 from stream.drift.options import DriftOptions
 from stream.drift.parts import DriftPart, MatchedPairs
 from stream.drift.report import to_report
 from stream.drift.window import judge_window
 from stream.run_reader import RunReader
 from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, SCORED
-from tidegate.contracts import DriftReport
+from tidegate.contracts import DriftReport, FrontDrift
 from tidegate.counts import BucketedCounts
 from tidegate.hashing import cluster_seeds
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedWindow:
-    """A window that is being compared: the pane that ends it, its transitions, and its pairs beside their reference."""
+    """A window that is being compared: the pane that ends it, its transitions, and its pairs beside their reference.
+
+    ``adjacent`` are the reference's counts where it is the window just before, which the newest pane is held against,
+    too; else None.
+    """
 
     pane: int
     transitions: int
     matched: MatchedPairs
+    adjacent: BucketedCounts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +88,14 @@ class Measuring:
         """Read the windows that end with `pane` and with `reference_pane`, to be measured in parts."""
         window, reference = self.window(pane), self.window(reference_pane)
         seeds = cluster_seeds(self.reader.cluster_names())
-        return OpenedWindow(pane, window.total, MatchedPairs(window, reference, seeds, self.drift))
+        adjacent = reference if reference_pane == pane - self.window_panes else None
+        return OpenedWindow(pane, window.total, MatchedPairs(window, reference, seeds, self.drift), adjacent)
 
     def judge(self, opened: OpenedWindow, parts: Sequence[DriftPart]) -> DriftReport:
         """Write the report of a window, all parts of which were measured."""
         stats = self.reader.stats_of_pane(opened.pane)
         scored = int(stats[SCORED])
-        return to_report(
+        report = to_report(
             judge_window(opened.matched, parts, self.drift),
             run_id=self.reader.run_id,
             window_start_ms=(opened.pane - self.window_panes + 1) * self.pane_ms,
@@ -98,3 +107,12 @@ class Measuring:
             hit_rate_sequence=int(stats[HITS_SEQUENCE]) / scored if scored else None,
             coverage=int(stats[ANSWERED]) / scored if scored else None,
         )
+        return msgspec.structs.replace(report, front=self._front(opened))
+
+    def _front(self, opened: OpenedWindow) -> FrontDrift | None:
+        """Hold the newest pane against the reference."""
+        if opened.adjacent is None:
+            return None
+        seeds = cluster_seeds(self.reader.cluster_names())
+        newest = self.reader.counts(opened.pane, opened.pane)
+        return measure_front(newest, opened.adjacent, seeds, self.drift, self.window_panes)

@@ -8,6 +8,7 @@ from refresh.evidence import Memory
 from refresh.fine_tune_flag import FineTuneState
 from refresh.policies import PolicyState
 from stream.closing import PaneClosing
+from stream.drift.course import CourseState
 from tidegate.contracts import Decision, DriftReport, RefreshResult
 
 
@@ -27,6 +28,8 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     table_version: int | None = None
     model: str | None = None
     fine_tune: FineTuneState | None = None
+    course: CourseState | None = None
+    """What the detector remembers after this pane; what it said of it is in the report."""
     memory: Memory | None = None
     policy_state: PolicyState | None = None
 

@@ -7,6 +7,9 @@ from stream.decoding.columns import DecodeOptions
 from stream.decoding.engagement import PositiveRule
 from stream.decoding.item_map import load_item_clusters
 from stream.decoding.messages.formats import MessageFormat, RegistryOptions
+from stream.drift.budget import FalseAlarmBudget
+from stream.drift.course import CourseOptions
+from stream.drift.detectors.contract import DetectorName
 from stream.drift.options import DriftOptions
 from stream.sequences import Dedup, SequenceOptions
 from stream.shard import ShardOptions
@@ -75,10 +78,23 @@ def message_format(settings: RunSettings) -> MessageFormat:
 
 def drift_options(settings: RunSettings) -> DriftOptions:
     """How drift is measured."""
+    budget = FalseAlarmBudget(settings.false_alarm_windows)
     return DriftOptions(
         min_support=settings.min_support,
         n_permutations=settings.permutations,
         max_permutations=max(20_000, settings.permutations),
         fdr=settings.fdr,
+        alarm_p=budget.window_p,
+        front_p=budget.front_p,
+        table_permutations=budget.table_permutations,
         seed=settings.seed,
+    )
+
+
+def course_options(settings: RunSettings, sequences: SequenceOptions) -> CourseOptions:
+    """How the course of drift is watched."""
+    return CourseOptions(
+        detector=DetectorName(settings.detector),
+        false_alarm_windows=FalseAlarmBudget(settings.false_alarm_windows).course_windows,
+        window_panes=sequences.window_panes,
     )

@@ -84,9 +84,9 @@ class Study:
 
     @property
     def _cadence_panes(self) -> int:
-        """Panes in two days where they are whole; two panes where a pane is a day or longer, or does not divide it."""
+        """Panes in two days where these are whole, else two panes."""
         pane_ms = self.studied.sequences.pane_ms
-        return 2 if _TWO_DAYS_MS % pane_ms or pane_ms > _TWO_DAYS_MS // 2 else _TWO_DAYS_MS // pane_ms
+        return 2 if _TWO_DAYS_MS % pane_ms else _TWO_DAYS_MS // pane_ms
 
     def _seeds(self, pane: int) -> NDArray[np.uint64]:
         """Seeds of the clusters that had been named by a pane's end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from stream.sequence_kernel import (
@@ -20,7 +21,7 @@ from stream.store import RunStore
 from stream.worker import StreamWorker
 from tidegate.cli.records import PaneRecord
 from tidegate.clock import iso_utc
-from tidegate.contracts import DriftReport
+from tidegate.contracts import DriftReport, FrontDrift
 from tidegate.counts import pair_of_key
 
 
@@ -91,7 +92,22 @@ def _report_entry(report: DriftReport) -> dict[str, Any]:
         "pairs": report.pairs,
         "flagged_pairs": report.flagged_pairs,
         "table_z": report.table_z,
+        "table_p": report.table_p,
         "alarmed": report.alarmed,
+        "front": None if report.front is None else _front_entry(report.front),
+        "course": None if report.course is None else msgspec.to_builtins(report.course),
+    }
+
+
+def _front_entry(front: FrontDrift) -> dict[str, Any]:
+    """Describe the newest pane, without the list of its pairs."""
+    return {
+        "pairs": front.pairs,
+        "flagged_pairs": front.flagged_pairs,
+        "table_z": front.table_z,
+        "table_p": front.table_p,
+        "alarmed": front.alarmed,
+        "is_repeated": front.is_repeated,
     }
 
 

@@ -1,0 +1,97 @@
+"""Decisions made again from their records: the same panes, the same table, the same state, the same decision.
+
+What a decision rested on is in the store: the panes' counts, the report, what evidence and policy had learned up to the
+pane before, the version of the table that served, the rows that were known. Replaying takes these and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from stream.closing import PaneClosing
+from stream.run_reader import RunReader
+from tidegate.cli.deciding import Deciding
+from tidegate.cli.history import reach_panes
+from tidegate.cli.records import PaneRecord, decode_record
+from tidegate.contracts import encode
+
+
+class Outcome(StrEnum):
+    """What became of a replay."""
+
+    SAME = "same"
+    DIFFERENT = "different"
+    IMPOSSIBLE = "impossible"  # something that the decision rested on is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """One pane's decision, made again."""
+
+    record: PaneRecord
+    outcome: Outcome
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replaying:
+    """Replays the decisions of one run.
+
+    Attributes
+    ----------
+    reader : RunReader
+    deciding : Deciding     put together from the run's own flags
+    """
+
+    reader: RunReader
+    deciding: Deciding
+
+    def replay(self, only_pane: int | None = None) -> Iterator[Replay]:
+        """Make every recorded decision again, or that of one pane."""
+        bodies = self.reader.records()  # of every closed pane, so the first is the run's first
+        for pane in bodies if only_pane is None else [only_pane]:
+            record = decode_record(bodies[pane])
+            if record.decision is None:
+                continue
+            before = decode_record(bodies[pane - 1]) if pane - 1 in bodies else None
+            yield self._replay(record, before, min(bodies))
+
+    def _replay(self, record: PaneRecord, before: PaneRecord | None, first_pane: int) -> Replay:
+        missing = self._missing(record, before, first_pane)
+        if missing is not None:
+            return Replay(record, Outcome.IMPOSSIBLE, missing)
+        closing = PaneClosing(record.pane, first_pane, is_last=False)
+        begun = msgspec.structs.replace(self.deciding.begin(closing, before), table_version=_base_version(record))
+        decided, _ = self.deciding.decide(closing, begun, record.report, before)
+        again = self.deciding.conclude(decided, record.result)
+        different = [name for name in PaneRecord.__struct_fields__ if _bytes(again, name) != _bytes(record, name)]
+        if different:
+            return Replay(record, Outcome.DIFFERENT, f"another {', another '.join(different)}")
+        return Replay(record, Outcome.SAME, record.decision.explanation if record.decision else "")
+
+    def _missing(self, record: PaneRecord, before: PaneRecord | None, first_pane: int) -> str | None:
+        """Say what is gone of that which the decision rested on."""
+        version = _base_version(record)
+        first = max(first_pane, record.pane - reach_panes(self.deciding.measuring.window_panes) + 1)
+        if not self.reader.holds_panes(first, record.pane):
+            return "its panes were dropped from the store; keep them longer with --retention"
+        if version is not None and version not in self.deciding.tables.numbers():
+            return f"table version {version} was removed; keep more of them with --keep-versions"
+        if before is None and record.pane > first_pane:
+            return "the record of the pane before is not there"
+        return None
+
+
+def _base_version(record: PaneRecord) -> int | None:
+    """Version of the table that served when the pane's decision was made."""
+    version = record.decision.inputs.get("table_version") if record.decision else None
+    return None if version is None else int(version)
+
+
+def _bytes(record: PaneRecord, name: str) -> bytes:
+    value = getattr(record, name)
+    return encode(value) if isinstance(value, msgspec.Struct) else repr(value).encode()
