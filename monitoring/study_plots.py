@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 
 from monitoring.drawing import (
     SERIES,
     canvas,
+    days_of,
     draw_series,
     finish_times,
     instant_of,
@@ -55,7 +58,7 @@ def adjacent_svg(study: Summary) -> str | None:
         ]
         axes.set_ylabel("Mean Jaccard of\ntop-5 sets (ratio)")
         axes.set_ylim(bottom=0)
-        finish_times(figure, axes, "Window end (UTC)")
+        _finish_windows(figure, axes, ends)
         legend_above(axes, handles)
         words = " ".join(range_in_words(label, [each[key] for each in windows]) for label, key in columns.items())
         return svg_of(figure, "adjacent", "Top-5 Jaccard of adjacent windows", words)
@@ -102,7 +105,7 @@ def persistence_svg(study: Summary) -> str | None:
         for axes in (upper, lower):
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             axes.set_ylim(bottom=0)
-        finish_times(figure, lower, "Window end (UTC)")
+        _finish_windows(figure, lower, ends)
         legend_above(upper, handles)
         legend_above(lower, null)
         words = " ".join(range_in_words(label, values) for label, values in (by_depth | top_1).items())
@@ -170,6 +173,14 @@ def retrieval_svg(study: Summary) -> str | None:
             for label, estimates in series.items()
         )
         return svg_of(figure, "retrieval", "How often the next cluster is retrieved", words)
+
+
+def _finish_windows(figure: Figure, axes: Axes, ends: Sequence[datetime]) -> None:
+    """Label the axis of windows; one alone would have the axis span years."""
+    if len(ends) == 1:
+        around = timedelta(days=3)
+        axes.set_xlim(*days_of([ends[0] - around, ends[0] + around]))
+    finish_times(figure, axes, "Window end (UTC)")
 
 
 def _at_depth(windows: Sequence[Summary], side: str, k: int) -> list[float | None]:

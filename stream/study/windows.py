@@ -90,7 +90,7 @@ class StudiedLog:
     def microbits(self) -> NDArray[np.int64]:
         """Information of a hit by cluster, from the first window: int64[m]."""
         first = self.windows[0].without_buckets()
-        return hit_microbits(first.successor_totals(int(first.successors.max(initial=-1)) + 1))
+        return hit_microbits(first.successor_totals(int(first.successors.max(initial=0)) + 1))
 
 
 def half_of_users(seed: int, split: int) -> NDArray[np.bool_]:
