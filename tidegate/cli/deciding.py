@@ -60,6 +60,7 @@ class Deciding:
             table_version=serving_version(self.tables, before),
             model=before.model if before else None,
             fine_tune=before.fine_tune if before else None,
+            n_clusters=len(self.measuring.reader.cluster_names()),
             course=before.course if before else None,
         )
 
@@ -67,7 +68,7 @@ class Deciding:
         self, closing: PaneClosing, record: PaneRecord, report: DriftReport | None, before: PaneRecord | None
     ) -> tuple[PaneRecord, Planned | None]:
         """Let the policy plan. No decision before the first full window, nor where no pane would be served by it."""
-        evidence = self.evidence(closing, before)
+        evidence = self.evidence(closing, record, before)
         record = msgspec.structs.replace(record, memory=evidence.learned)
         if not self.measuring.is_full(closing.pane, closing.first_pane):
             return record, None
@@ -91,9 +92,14 @@ class Deciding:
         )
         return msgspec.structs.replace(record, decision=decision, policy_state=planned.plan.state), planned
 
-    def evidence(self, closing: PaneClosing, before: PaneRecord | None) -> Evidence:
+    def evidence(self, closing: PaneClosing, record: PaneRecord, before: PaneRecord | None) -> Evidence:
         """Sum up what the run's panes say, up to this one."""
-        return self.history.evidence(closing.pane, closing.first_pane, before.memory if before else None)
+        memory = before.memory if before else None
+        return self.history.evidence(closing.pane, closing.first_pane, self._names(record), memory)
+
+    def _names(self, record: PaneRecord) -> list[str]:
+        """Clusters by id, as far as they had a name when the pane was decided on: others may have come since."""
+        return self.measuring.reader.cluster_names()[: record.n_clusters]
 
     def plan(
         self, closing: PaneClosing, record: PaneRecord, before: PaneRecord | None, evidence: Evidence | None = None
@@ -106,7 +112,7 @@ class Deciding:
         before : of the pane before
         evidence : `evidence` of both, where it is at hand
         """
-        names = self.measuring.reader.cluster_names()
+        names = self._names(record)
         if record.table_version is None:
             table = TransitionTable.empty(tuple(names), self.top_n)
         else:
@@ -118,7 +124,7 @@ class Deciding:
             pane=closing.pane,
             pane_ms=self.measuring.pane_ms,
             panes_since_first_table=closing.pane - closing.first_pane + 1 - self.measuring.window_panes,
-            evidence=evidence or self.evidence(closing, before),
+            evidence=evidence or self.evidence(closing, record, before),
             window=self.measuring.window(closing.pane).without_buckets(),
             seeds=cluster_seeds(names),
             report=record.report,

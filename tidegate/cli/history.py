@@ -29,15 +29,20 @@ class History:
         """Panes that the evidence of one looks at, itself among them."""
         return reach_panes(self.window_panes)
 
-    def evidence(self, pane: int, first_pane: int, memory: Memory | None) -> Evidence:
-        """Sum up what the panes up to and with `pane` say, where `memory` was learned up to the one before."""
+    def evidence(self, pane: int, first_pane: int, names: list[str], memory: Memory | None) -> Evidence:
+        """Sum up what the panes up to and with `pane` say, where `memory` was learned up to the one before.
+
+        Parameters
+        ----------
+        names : clusters that had one by then, by id
+        """
         wanted = range(max(first_pane, pane - self.n_panes + 1), pane + 1)
         self._panes = {
             each: self._panes[each] if each in self._panes else self.reader.counts(each, each).without_buckets()
             for each in wanted
         }
         spans = PaneSpans.of_panes([self._panes[each] for each in wanted], memory_lengths(self.window_panes))
-        return Evidence(spans, cluster_seeds(self.reader.cluster_names()), memory, self.window_panes)
+        return Evidence(spans, cluster_seeds(names), memory, self.window_panes)
 
 
 def reach_panes(window_panes: int) -> int:

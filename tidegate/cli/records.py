@@ -16,7 +16,8 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Report, decision and result of one pane's end, and what serves after it.
 
     ``table_version`` is None before the first table, ``model`` None where the engine has no weights of this run.
-    ``memory`` and ``policy_state`` are what the evidence and the policy go on with at the next pane.
+    ``n_clusters`` had a name when the pane was decided on; ``memory`` and ``policy_state`` are what the evidence and
+    the policy go on with at the next pane.
     """
 
     pane: int
@@ -30,6 +31,7 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     fine_tune: FineTuneState | None = None
     course: CourseState | None = None
     """What the detector remembers after this pane; what it said of it is in the report."""
+    n_clusters: int = 0
     memory: Memory | None = None
     policy_state: PolicyState | None = None
 

@@ -65,7 +65,9 @@ class Replaying:
         if missing is not None:
             return Replay(record, Outcome.IMPOSSIBLE, missing)
         closing = PaneClosing(record.pane, first_pane, is_last=False)
-        begun = msgspec.structs.replace(self.deciding.begin(closing, before), table_version=_base_version(record))
+        begun = msgspec.structs.replace(
+            self.deciding.begin(closing, before), table_version=_base_version(record), n_clusters=record.n_clusters
+        )
         decided, _ = self.deciding.decide(closing, begun, record.report, before)
         again = self.deciding.conclude(decided, record.result)
         different = [name for name in PaneRecord.__struct_fields__ if _bytes(again, name) != _bytes(record, name)]
