@@ -116,7 +116,7 @@ class Scores:
         microbits : int64[m]                  see `stream.predictions.hit_microbits`
         which : bool[n]                       rows to score, all by default
         """
-        of_entry = answers.reshape(answers.shape[0], -1)[asked.row]
+        of_entry = (answers if answers.ndim == 2 else answers[:, None])[asked.row]
         weights = asked.counts.astype(np.float64) * (1.0 if which is None else which[asked.row])
         is_hit = (of_entry == asked.successors[:, None]).any(axis=1)
         bits = microbits[np.minimum(asked.successors, microbits.shape[0] - 1)] / 1e6
