@@ -31,6 +31,7 @@ from tidegate.jit import kernel, parallel_kernel
 
 _BUCKET_BITS = 8
 _SEED = 0xF207
+_FIRST_LOOK, _LOOKS_AGAIN_P = 10_000, 0.01  # permutations for all, and the p-value from which all of them are made
 _PRIOR = 2.0  # transitions that a successor counts as having elsewhere, so that rare ones weigh no more than one
 
 
@@ -58,7 +59,10 @@ def measure_front(
     pairs, sides = match_pairs(pane, reference, options.min_support)
     if not pairs.size:
         return None
-    shift = table_shift(_form(pairs, sides, cluster_seeds, options), options.seed ^ _SEED, options.table_permutations)
+    form = _form(pairs, sides, cluster_seeds, options)
+    shift = table_shift(form, options.seed ^ _SEED, min(_FIRST_LOOK, options.table_permutations))
+    if shift.p_value <= _LOOKS_AGAIN_P:
+        shift = table_shift(form, options.seed ^ _SEED, options.table_permutations)
     is_alarmed = shift.p_value <= options.front_p
     drift = measure_drift(pane, reference, cluster_seeds, options) if is_alarmed else None
     return FrontDrift(

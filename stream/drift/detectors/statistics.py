@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
 
 from stream.drift.detectors.cusum import ALLOWANCE
 from stream.drift.detectors.from_river import (
@@ -86,5 +85,7 @@ def _kswin(scores: Floats) -> Floats:
 
 def _kolmogorov_tails(n: int) -> Floats:
     """Minus log10 of the p-value of each distance ``d / n`` of two samples of `n`: float64[n + 1]."""
+    from scipy.stats import ks_2samp  # takes a second to import
+
     low = np.arange(n, dtype=np.float64)
     return np.array([-np.log10(ks_2samp(low, low + d - 0.5 * (d > 0)).pvalue) for d in range(n + 1)])
