@@ -109,8 +109,8 @@ def _model_verdict(groups: Summary) -> str:
         return "The model could not be compared with the counts: no transition was scored."
     compared = (
         f"with the plain line its hit rate is {judged(plain['hit_rate'])} and its information "
-        f"{judged(plain['hit_information_bits'])}; with the shrunk line {judged(shrunk['hit_rate'])} and "
-        f"{judged(shrunk['hit_information_bits'])}."
+        f"{judged(plain['hit_information_bits'])}; with the shrunk line the hit rate is {judged(shrunk['hit_rate'])} "
+        f"and the information {judged(shrunk['hit_information_bits'])}."
     )
     repeated = group["line_repeated"]
     lines = "" if repeated is None else f" It answers {100 * repeated:.1f} % of its rows with the line it reads."
