@@ -121,7 +121,7 @@ class BucketedCounts:
         keys = np.empty(one.keys.shape[0] + other.keys.shape[0], np.int64)
         counts = np.empty_like(keys)
         n = merge_counts(
-            _frozen(one.keys), _frozen(one.counts), _frozen(other.keys), _frozen(other.counts), keys, counts
+            read_only(one.keys), read_only(one.counts), read_only(other.keys), read_only(other.counts), keys, counts
         )
         return cls(keys[:n], counts[:n])
 
@@ -144,9 +144,10 @@ class BucketedCounts:
         return SuccessorCounts.from_triples(triples[starts], np.add.reduceat(self.counts, starts))
 
 
-def _frozen(values: Int64s) -> Int64s:
+def read_only(values: Int64s) -> Int64s:
+    """View counts as those that were read from the store are: one kernel signature, wherever they come from."""
     view = values.view()
-    view.flags.writeable = False  # one kernel signature, whether counts were read from the store or made here
+    view.flags.writeable = False
     return view
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.drift.evidence import Side
-from tidegate.counts import BucketedCounts
+from tidegate.counts import BucketedCounts, read_only
 from tidegate.errors import RequestError
 from tidegate.jit import kernel
 
@@ -31,11 +31,12 @@ def match_sides(
 
 def side_of(counts: BucketedCounts) -> tuple[NDArray[np.int64], Side]:
     """All pairs of some counts, int64[p] ascending, and where their transitions lie. `O(t)`."""
-    starts = np.empty(_n_pairs(counts.keys), np.int64)
+    keys, values = read_only(counts.keys), read_only(counts.counts)
+    starts = np.empty(_n_pairs(keys), np.int64)
     totals = np.empty_like(starts)
-    _lay_out(counts.keys, counts.counts, starts, totals)
-    pairs = counts.keys[starts] >> 24
-    return pairs, Side(counts.keys, counts.counts, starts, np.r_[starts[1:], counts.keys.shape[0]], totals)
+    _lay_out(keys, values, starts, totals)
+    pairs = keys[starts] >> 24
+    return pairs, Side(keys, values, starts, np.r_[starts[1:], keys.shape[0]], totals)
 
 
 @kernel
