@@ -10,6 +10,7 @@ _FEW_PANES = 5  # below them no interval is given
 _FEW_WINDOWS = 2
 _FEW_TRANSITIONS = 1_000
 _THIN = 5.0  # transitions of a pair in a window
+_FEW_PAIRS = 30  # compared in a window
 _LOW_COVERAGE = 0.95
 _LOST_RECORDS = 0.01
 
@@ -21,7 +22,14 @@ def cautions(summary: Summary) -> list[str]:
     ----------
     summary : as ``tidegate backtest --json`` writes it, with one policy at least
     """
-    found = [_short(summary), _few_transitions(summary), _thin(summary), *_uncovered(summary), _lost(summary)]
+    found = [
+        _short(summary),
+        _few_transitions(summary),
+        _thin(summary),
+        _few_pairs(summary),
+        *_uncovered(summary),
+        _lost(summary),
+    ]
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -71,6 +79,17 @@ def _thin(summary: Summary) -> str | None:
     return (
         f"Pairs are thin: about {mean:.1f} transitions each in a window. Most of them are best answered by the "
         "backoff, and few rows can pay."
+    )
+
+
+def _few_pairs(summary: Summary) -> str | None:
+    """Look at the window in the middle of those that were judged."""
+    pairs = sorted(window["pairs"] for window in summary["drift"] if window["pairs"])
+    if not pairs or pairs[len(pairs) // 2] >= _FEW_PAIRS:
+        return None
+    return (
+        f"Drift rests on few pairs, {pairs[len(pairs) // 2]:,} in a typical window: its mean scatters widely, and "
+        "only a strong drift could be proven."
     )
 
 

@@ -155,7 +155,7 @@ def _staircase(axes: Axes, kind: Kind, i: int, ends: Sequence[datetime], calls: 
 
 
 def drift_svg(summary: Summary) -> str | None:
-    """Draw drift by window, with a ring on those that alarm; None where no window could be judged."""
+    """Draw drift by window, ringed where it alarms, and the pairs that it rests on; None where no window was judged."""
     windows = summary["drift"]
     means = [window["drift_mean"] for window in windows]
     if not any(mean is not None for mean in means):
@@ -163,13 +163,19 @@ def drift_svg(summary: Summary) -> str | None:
     ends = [instant_of(window["window_end"]) for window in windows]
     alarmed = [(end, mean or 0.0) for end, mean, window in zip(ends, means, windows, strict=True) if window["alarmed"]]
     with report_style():
-        figure, (axes,) = canvas(1)
-        handles = [draw_series(axes, "mean over pairs", 2, ends, means)]
-        axes.axhline(0, color=INK, linewidth=0.8)
-        handles += _rings(axes, alarmed, 12 if len(ends) <= DENSE else 5)
-        axes.set_ylabel("Drift 1 − J/J0\n(ratio, 0 = none)")
-        finish_times(figure, axes, "Window end (UTC)")
-        legend_above(axes, handles)
+        figure, (upper, lower) = canvas(2)
+        handles = [draw_series(upper, "mean over pairs", 2, ends, means)]
+        upper.axhline(0, color=INK, linewidth=0.8)
+        handles += _rings(upper, alarmed, 12 if len(ends) <= DENSE else 5)
+        upper.set_ylabel("Drift 1 − J/J0\n(ratio, 0 = none)")
+        legend_above(upper, handles)
+        compared = draw_series(lower, "compared", 0, ends, [window["pairs"] for window in windows])
+        flagged = draw_series(lower, "flagged", 1, ends, [window["flagged_pairs"] for window in windows])
+        lower.yaxis.set_major_locator(MaxNLocator(integer=True))
+        lower.set_ylim(bottom=0)
+        lower.set_ylabel("Pairs")
+        legend_above(lower, [compared, flagged])
+        finish_times(figure, lower, "Window end (UTC)")
         described = f"{range_in_words('Drift', means)} {len(alarmed)} of {len(windows)} windows alarmed."
         return svg_of(figure, "drift", "Drift by window", described)
 

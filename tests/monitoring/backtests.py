@@ -13,6 +13,11 @@ START_MS = 1_650_758_400_000  # 2022-04-24, midnight
 WINDOW_PANES = 3
 
 
+def unjudged(end: str = "2022-05-03T00:00:00Z") -> dict[str, Any]:
+    """Make a window in which no pair was seen often enough."""
+    return {"window_end": end, "drift_mean": None, "pairs": 0, "flagged_pairs": 0, "alarmed": False}
+
+
 def policy(
     rate: float = 0.24,
     *,
@@ -65,7 +70,13 @@ def backtest(policies: dict[str, dict[str, Any]], *, alarmed: tuple[int, ...] = 
     """Make a backtest of `policies`, whose panes follow a first window of 3."""
     n_panes = len(next(iter(policies.values()))["by_pane"]) if policies else 0
     drift = [
-        {"window_end": _end(i), "drift_mean": 0.12 if i in alarmed else 0.004 * (-1) ** i, "alarmed": i in alarmed}
+        {
+            "window_end": _end(i),
+            "drift_mean": 0.12 if i in alarmed else 0.004 * (-1) ** i,
+            "pairs": 310,
+            "flagged_pairs": 24 if i in alarmed else 0,
+            "alarmed": i in alarmed,
+        }
         for i in range(WINDOW_PANES, n_panes)
     ]
     if "oracle" in policies:

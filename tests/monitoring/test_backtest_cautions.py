@@ -48,3 +48,10 @@ def test_records_set_aside_are_named_beyond_one_in_a_hundred() -> None:
     said = _said({"adaptive": policy()}, outcomes=outcomes, events=1_000)
     assert "40 records of 1,000 were set aside (30 unknown cluster, 10 late)" in said
     assert "set aside" not in _said({"adaptive": policy()})
+
+
+def test_drift_that_rests_on_few_pairs_is_said_to() -> None:
+    window = {"window_end": "2022-05-03T00:00:00Z", "drift_mean": 0.5, "flagged_pairs": 0, "alarmed": False}
+    windows = [window | {"pairs": n} for n in (0, 2, 9, 400)]
+    assert "few pairs, 9 in a typical window" in _said({"adaptive": policy()}, drift=windows)
+    assert "few pairs" not in _said({"adaptive": policy()}, drift=windows[3:])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from monitoring.backtest_report import render_backtest_report, write_backtest_report
-from tests.monitoring.backtests import all_kinds, backtest, policy
+from tests.monitoring.backtests import all_kinds, backtest, policy, unjudged
 from tests.monitoring.outline import Outline
 from tidegate.errors import RequestError
 
@@ -86,7 +86,7 @@ def test_report_says_what_it_has_no_figure_for() -> None:
     text = _outline({"adaptive": policy()}, drift=[]).text
     assert "It took no row after the first table." in text and "No policy made a call." in text
     assert "No window was compared with one before it, so there is no drift to draw." in text
-    window = {"window_end": "2022-05-03T00:00:00Z", "drift_mean": None, "alarmed": False}
+    window = unjudged()
     assert "No window had a pair with enough transitions" in _outline({"adaptive": policy()}, drift=[window]).text
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from monitoring import backtest_wording as wording
-from tests.monitoring.backtests import all_kinds, backtest, policy
+from tests.monitoring.backtests import all_kinds, backtest, policy, unjudged
 
 
 def _said(policies: dict[str, dict[str, Any]], **more: Any) -> str:
@@ -144,9 +144,9 @@ def test_drift_is_said_with_its_windows_and_what_was_taken_for_it() -> None:
 def test_windows_that_were_not_judged_are_not_called_calm() -> None:
     runs = {"adaptive": policy()}
     assert "Drift was not measured" in _said(runs, drift=[])
-    window = {"window_end": "2022-05-03T00:00:00Z", "drift_mean": None, "alarmed": False}
+    window = unjudged()
     assert "could not be judged in 2 windows" in _said(runs, drift=[window, window])
-    judged = window | {"drift_mean": 0.01}
+    judged = window | {"drift_mean": 0.01, "pairs": 40}
     assert "found in 1 window (1 more had no pair that was seen often enough)." in _said(runs, drift=[judged, window])
 
 

@@ -115,7 +115,13 @@ def backtest(settings: RunSettings, names: list[str], bars: Bars) -> dict[str, A
         "windows": len(running.reports),
         "windows_alarmed": sum(report.alarmed for report in running.reports),
         "drift": [
-            {"window_end": iso_utc(report.window_end_ms), "drift_mean": report.drift_mean, "alarmed": report.alarmed}
+            {
+                "window_end": iso_utc(report.window_end_ms),
+                "drift_mean": report.drift_mean,
+                "pairs": report.pairs,
+                "flagged_pairs": report.flagged_pairs,
+                "alarmed": report.alarmed,
+            }
             for report in running.reports
         ],
         "policies": with_regret({name: standings[name] for name in names}),
