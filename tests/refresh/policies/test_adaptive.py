@@ -150,9 +150,9 @@ def test_the_bound_is_for_rows_that_serve_only():
     """A pair without a row is weighed as it stands: its share is shrunk toward what serves it already."""
     near: Log = {(0, 1, 2): 6, (0, 1, 3): 3, (4, 1, 3): 9, (5, 1, 3): 9, (6, 1, 3): 9}
     for z in (0.0, 9.0):
-        assert OWN in adaptive(confidence_z=z, price=0.0).plan(view(near, EMPTY)).pairs
-    assert OWN in adaptive(confidence_z=0.0, price=0.0).plan(view(near, table_with(OWN, 3))).pairs
-    assert OWN not in adaptive(confidence_z=9.0, price=0.0).plan(view(near, table_with(OWN, 3))).pairs
+        assert OWN in adaptive(confidence_z=z, price=0.01).plan(view(near, EMPTY)).pairs
+    assert OWN in adaptive(confidence_z=0.0, price=0.01).plan(view(near, table_with(OWN, 3))).pairs
+    assert OWN not in adaptive(confidence_z=9.0, price=0.01).plan(view(near, table_with(OWN, 3))).pairs
 
 
 def test_a_row_that_its_backoff_serves_better_is_dropped_without_a_call():
