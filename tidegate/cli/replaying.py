@@ -52,13 +52,14 @@ class Replaying:
 
     def replay(self, only_pane: int | None = None) -> Iterator[Replay]:
         """Make every recorded decision again, or that of one pane."""
-        bodies = self.reader.records()  # of every closed pane, so the first is the run's first
+        bodies, first_pane = self.reader.records(), self.reader.state().first_pane
         for pane in bodies if only_pane is None else [only_pane]:
             record = decode_record(bodies[pane])
             if record.decision is None:
                 continue
             before = decode_record(bodies[pane - 1]) if pane - 1 in bodies else None
-            yield self._replay(record, before, min(bodies))
+            # A run of one process drops no pane, so its first record is of its first pane.
+            yield self._replay(record, before, min(bodies) if first_pane is None else first_pane)
 
     def _replay(self, record: PaneRecord, before: PaneRecord | None, first_pane: int) -> Replay:
         missing = self._missing(record, before, first_pane)
