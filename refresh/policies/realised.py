@@ -30,10 +30,11 @@ def observe(view: View) -> PolicyState:
     if order is not None and table is not None and order.rows:
         rows = [row for row in order.rows if row.c1 >= 0]
         pairs = pack_pairs(np.array([row.c1 for row in rows], np.int64), np.array([row.c2 for row in rows], np.int64))
-        at = table.rows_of(pairs)
-        answers = np.where(at >= 0, table.clusters[at, 0] if table.n_rows else -1, -1)
+        at, replaced = table.rows_of(pairs), np.array([row.replaces for row in rows], np.int64)
+        # A row whose answer was invalid is not there: what would have been replaced goes on answering.
+        answers = np.where(at >= 0, table.clusters[at, 0] if table.n_rows else -1, replaced)
         now = newest_of(view.evidence.spans, pairs, answers)
-        before = newest_of(view.evidence.spans, pairs, np.array([row.replaces for row in rows], np.int64))
+        before = newest_of(view.evidence.spans, pairs, replaced)
         realised, exposed = float((now - before).sum()), float((now + before).sum())
         expected = state.placed_hits
     return msgspec.structs.replace(

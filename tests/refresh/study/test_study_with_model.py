@@ -64,5 +64,5 @@ def test_clusters_without_a_code_are_counted_and_their_rows_are_not_asked(
 ) -> None:
     grown = _study(_log(tmp_path / "grown.csv", n_new=50), tiny_model)
     assert grown["clusters"] == N_CLUSTERS + 50 and grown["model"]["clusters_beyond_codebook"] == 6
-    assert grown["repetition"]["rows_beyond_codebook"] == 8  # pairs and lines of the six
+    assert grown["repetition"]["rows_beyond_codebook"] == 6  # whose c1, c2 or line is one of the six
     assert found["repetition"]["rows_beyond_codebook"] == 0
