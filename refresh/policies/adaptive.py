@@ -160,15 +160,25 @@ def _dearest(gain_hits: NDArray[np.float64], wanted: NDArray[np.bool_], budget: 
 
 
 def _reasons(rows: Selection, view: View) -> NDArray[np.object_]:
-    """Reason of each row, should it be bought. Drift is one only for flagged pairs of a window that drifts itself."""
+    """Reason of each row, should it be bought. Drift is one only for flagged pairs of what drifts as a whole.
+
+    That is the window against its reference or, sooner after an abrupt shift, its newest pane alone (the front).
+    """
     reasons = np.where(rows.has_row, Reason.EVIDENCE, Reason.FIRST_SIGHT).astype(object)
     if view.table is None:
         reasons[:] = Reason.FIRST_TABLE
-    elif view.report is not None and view.report.alarmed:
-        flagged = np.array([(pair.c1, pair.c2) for pair in view.report.flagged], np.int64).reshape(-1, 2)
-        is_flagged = np.isin(rows.pairs, pack_pairs(flagged[:, 0], flagged[:, 1]))
+    elif view.report is not None:
+        is_flagged = np.isin(rows.pairs, _drifted_pairs(view.report))
         reasons[is_flagged & rows.has_row] = Reason.DRIFT
     return reasons
+
+
+def _drifted_pairs(report: DriftReport) -> NDArray[np.int64]:
+    flagged = list(report.flagged) if report.alarmed else []
+    if report.front is not None and report.front.alarmed:
+        flagged += report.front.flagged
+    columns = np.array([(pair.c1, pair.c2) for pair in flagged], np.int64).reshape(-1, 2)
+    return pack_pairs(columns[:, 0], columns[:, 1])
 
 
 def _row_orders(rows: Selection, reasons: NDArray[np.object_], taken: NDArray[np.bool_]) -> Iterator[RowOrder]:

@@ -19,7 +19,7 @@ from tidegate.cli.log_reading import read_log
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.run import require_folders
 from tidegate.cli.standings import standing, with_regret
-from tidegate.cli.stream_settings import drift_options, sequence_options
+from tidegate.cli.stream_settings import course_options, drift_options, sequence_options
 from tidegate.cli.watching import Bars
 from tidegate.clock import iso_utc
 from tidegate.config import RunSettings, load_settings
@@ -93,7 +93,8 @@ def backtest(settings: RunSettings, names: list[str], bars: Bars) -> dict[str, A
     policies = [open_policy(name, sequences.pane_ms, options, settings.top_n) for name in names if name != "oracle"]
     log, source = read_log(settings, bars)
     keeper = open_keeper(settings, "backtest", bars.on_training)
-    panes = LogPanes(log, sequences, drift_options(settings), keeper, settings.top_n)
+    course = course_options(settings, sequences)
+    panes = LogPanes(log, sequences, drift_options(settings), course, keeper, settings.top_n)
     running = Backtest(panes, settings.price, bars.on_panes)
     contenders = running.run(policies, with_oracle="oracle" in names)
     scored = range(log.first_pane + sequences.window_panes, log.last_pane + 1)

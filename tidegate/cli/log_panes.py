@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from refresh.engines import Engine
 from refresh.engines.remembering import RememberingEngine
 from refresh.evidence import Evidence, Memory, PaneSpans, memory_lengths
+from stream.drift.course import CourseOptions, CourseState, fold_course
+from stream.drift.front import measure_front
 from stream.drift.options import DriftOptions
 from stream.drift.report import to_report
 from stream.drift.window import measure_drift
@@ -70,9 +73,11 @@ class LogPanes:
     log: WatchLog
     sequences: SequenceOptions
     drift: DriftOptions
+    course: CourseOptions
     keeper: EngineKeeper
     top_n: int
     transitions: int = 0
+    _course: CourseState | None = field(default=None, init=False)
     _engine: RememberingEngine | None = field(default=None, init=False)
     _microbits: NDArray[np.int64] | None = field(default=None, init=False)
 
@@ -85,6 +90,7 @@ class LogPanes:
         with_evidence : else the evidence is empty
         """
         window_panes, lengths = self.sequences.window_panes, memory_lengths(self.sequences.window_panes)
+        self._course = None
         state, memory, waiting = SequenceState(self.sequences), Memory(), list[Watches]()
         buckets, plain = list[BucketedCounts](), list[SuccessorCounts]()
         for at, (pane, watches) in enumerate(self.log.panes()):
@@ -104,7 +110,7 @@ class LogPanes:
             window = BucketedCounts.merge(buckets[-window_panes:])
             report = None
             if with_reports and len(buckets) == 2 * window_panes:
-                report = self._report(pane, window, BucketedCounts.merge(buckets[:window_panes]), seeds)
+                report = self._report(pane, (buckets[-1], window, BucketedCounts.merge(buckets[:window_panes])), seeds)
             yield (
                 waiting,
                 PaneFacts(
@@ -138,9 +144,11 @@ class LogPanes:
         return self._engine
 
     def _report(
-        self, pane: int, window: BucketedCounts, reference: BucketedCounts, seeds: NDArray[np.uint64]
+        self, pane: int, counts: tuple[BucketedCounts, BucketedCounts, BucketedCounts], seeds: NDArray[np.uint64]
     ) -> DriftReport:
-        return to_report(
+        """Compare newest pane and window with the reference, as `tidegate.cli.measuring` does; follow the course."""
+        newest, window, reference = counts
+        report = to_report(
             measure_drift(window, reference, seeds, self.drift),
             run_id="",
             window_start_ms=(pane + 1 - self.sequences.window_panes) * self.sequences.pane_ms,
@@ -152,3 +160,6 @@ class LogPanes:
             hit_rate_sequence=None,
             coverage=None,
         )
+        front = measure_front(newest, reference, seeds, self.drift, self.sequences.window_panes)
+        self._course, report = fold_course(self._course, msgspec.structs.replace(report, front=front), self.course)
+        return report
