@@ -30,7 +30,7 @@ from tests.refresh.logs import (
     table_with_backoff,
     view,
 )
-from tidegate.contracts import Reason, Trigger
+from tidegate.contracts import FrontDrift, Reason, Trigger
 
 OPTIONS = PolicyOptions(price=1.0, horizon_windows=4.0, confidence_z=0.5)
 EMPTY = TransitionTable.empty(NAMES, top_n=2)
@@ -98,6 +98,17 @@ def test_drift_is_a_reason_only_for_flagged_pairs_of_a_window_that_drifts_itself
         plan = adaptive().plan(view(LOG, stale, report=report(alarmed=alarmed, flagged=flagged)))
         assert reasons(plan) == [expected], (alarmed, flagged)
         assert plan.inputs["alarmed"] == alarmed
+
+
+def test_a_front_that_alarms_makes_drift_the_reason_before_the_window_does() -> None:
+    stale = table_with(OWN, 5)
+    flagged = report(alarmed=False, flagged=((0, 1),)).flagged
+    for alarmed, expected in ((True, Reason.DRIFT), (False, Reason.EVIDENCE)):
+        front = FrontDrift(
+            transitions=65, pairs=1, table_z=9.0, table_p=1e-5, alarmed=alarmed, flagged_pairs=1, flagged=flagged
+        )
+        seen = msgspec.structs.replace(report(alarmed=False, flagged=()), front=front)
+        assert reasons(adaptive().plan(view(LOG, stale, report=seen))) == [expected]
 
 
 def test_drift_is_no_reason_for_a_pair_that_never_had_a_row_nor_for_a_first_table():
