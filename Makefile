@@ -35,6 +35,7 @@ bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
 	$(BIN)/python -m bench.runs
 	$(BIN)/python -m bench.workers
 	$(BIN)/python -m bench.growth
+	$(BIN)/python -m bench.backtest
 
 bench-peers: setup ## the same counts by Kafka Streams, Quix Streams and Faust (ten minutes), also as bench/out/peers.json
 	-scripts/peers-setup
