@@ -60,7 +60,8 @@ def test_every_command_line_of_the_pages_has_known_options():
         known.setdefault(name, set()).add(flag)
     for page in PAGES:
         for line in re.findall(
-            r"(?:bin/|^|`)(tidegate (?:run|backtest|study|synth|demo|worker|evaluator|control|refresher|table \w+)[^`\n]*)",
+            r"(?:bin/|^|`)(tidegate (?:run|backtest|study|synth|demo|worker|evaluator|control|refresher|table \w+)"
+            r"[^`\n]*)",
             page.read_text("utf-8"),
             re.M,
         ):
