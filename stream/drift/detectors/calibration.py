@@ -26,7 +26,7 @@ _STATISTICS: dict[DetectorName, Callable[[NDArray[np.float64]], NDArray[np.float
     DetectorName.KSWIN: kswin_statistics,
 }
 _SEED = 20_260
-_N_PATHS, _N_OBJECTS = 1_000, 150  # of about 0.6 and 0.6 signals each: run times within 4 and 11 %
+_N_PATHS, _N_OBJECTS = 1_000, 250  # of about 0.6 signals each: run times within 4 and 8 %
 _MOST_SIMULATED = 4_000  # windows; beyond, run times grow exponentially with the threshold, as theory has it
 _FINEST = 0.002  # relative; how closely a threshold is found
 _MOST_ADWIN = 8.0
