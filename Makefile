@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-peers faults soak lock clean simulate
+.PHONY: help setup demo test lint bench bench-peers faults soak lock clean simulate calibrate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
@@ -36,6 +36,10 @@ bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
 	$(BIN)/python -m bench.workers
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.backtest
+	$(BIN)/python -m bench.drift
+
+calibrate: setup ## hold drift, policy and their figures against what is promised; fails where a goal is missed
+	$(BIN)/python -m bench.calibrate
 
 bench-peers: setup ## the same counts by Kafka Streams, Quix Streams and Faust (ten minutes), also as bench/out/peers.json
 	-scripts/peers-setup

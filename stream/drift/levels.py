@@ -1,8 +1,13 @@
 """Clusters as a whole: the pairs that share their first cluster, or their second, judged together.
 
-A cluster's statistic is the sum of its pairs', so its form is the sum of their forms (`stream.drift.permutation`), on
-all counts, and users who watch several of its pairs are exchanged in all of them at once. The forms of the level of
-`c1` sum up to the whole table's.
+A cluster's statistic is the sum of its pairs', over all counts: users who watch several of its pairs are exchanged in
+all of them at once. Small biases add up in such a sum as drift would, so here nothing is thinned, and nothing is
+weighed by what it is part of. With `r` the expected ratio of traffic, the sides differ in bucket `b` and successor `s`
+by ``D_bs = w_bs / sqrt(r) - sqrt(r) v_bs``, and the products of two buckets' differences count by one over the
+transitions to `s` in all *other* buckets. Without drift each factor is 0 in expectation and independent of the rest,
+so their sum is 0 in expectation, however users repeat themselves or come back. The regression on the squared imbalance
+is taken out, as in `stream.drift.permutation`. It is a quadratic form in the signs of buckets, and the forms of the
+level of `c1` sum up to the whole table's.
 """
 
 from __future__ import annotations
@@ -14,20 +19,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.drift.discoveries import flag_discoveries
-from stream.drift.evidence import gather, largest_row
+from stream.drift.evidence import REFERENCE, WINDOW, gather, largest_row
 from stream.drift.measures import Rows, chunk_start, spread
 from stream.drift.permutation import (
     ENOUGH_EXCEEDANCES,
     ROUNDING,
-    add_form,
-    imbalance_slope,
+    Scratch,
     multipliers,
     new_scratch,
+    next_stage,
     permute_form,
     weigh,
 )
 from stream.drift.rows import effect_of_each
 from tidegate.jit import kernel
+
+_PRIOR = 2.0  # transitions that a successor counts as having elsewhere
 
 
 class Level(NamedTuple):
@@ -101,10 +108,62 @@ def _measure_clusters(
             n = gather(rows.window, rows.reference, row, rows.cluster_seeds, scratch.evidence)
             n_transitions = rows.window.totals[row] + rows.reference.totals[row]
             factors = multipliers(rows.traffic.log_ratios[row], n_transitions)
-            weigh(scratch, n, scratch.evidence.counts, factors, rows.traffic.clumping)
-            add_form(scratch, n, imbalance_slope(scratch, n), form)
+            weigh(scratch, n, scratch.evidence.counts, factors)
+            add_products(scratch, n, factors, form)
         z[cluster], p_value[cluster] = judge_form(form, signs, scratch.statistics)
         total += form
+
+
+@kernel
+def add_products(scratch: Scratch, n_successors: int, factors: tuple[int, int], form: NDArray[np.float64]) -> None:
+    """Add a row's form to `form`: products of two buckets' differences, off the diagonal, without the imbalance.
+
+    `O(buckets^2 + cells of a successor^2)`, allocates nothing.
+    """
+    by_bucket = scratch.by_bucket
+    covariance = _for_each_product(scratch, n_successors, factors, form, False)
+    second = fourth = 0.0
+    for b in range(by_bucket.shape[0]):
+        square = by_bucket[b] * by_bucket[b]
+        second += square
+        fourth += square * square
+    _for_each_product(scratch, n_successors, factors, form, True)
+    if second * second - fourth <= ROUNDING * fourth:
+        return
+    slope = 2.0 * covariance / (second * second - fourth)
+    for b in range(by_bucket.shape[0]):
+        weight = slope * by_bucket[b]
+        if weight != 0.0:
+            for c in range(b):
+                form[b, c] -= weight * by_bucket[c]
+                form[c, b] -= weight * by_bucket[c]
+
+
+@kernel
+def _for_each_product(
+    scratch: Scratch, n_successors: int, factors: tuple[int, int], form: NDArray[np.float64], adds: bool
+) -> float:
+    """Add the products to `form` if `adds`; returns the sum of each times that of the buckets' whole differences."""
+    evidence, differences, by_bucket = scratch.evidence, scratch.differences, scratch.by_bucket
+    scale = 1.0 / (float(factors[0]) * float(factors[1]))
+    covariance = 0.0
+    for s in range(n_successors):
+        start, end = evidence.starts[s], evidence.starts[s + 1]
+        total = _PRIOR
+        for e in range(start, end):
+            total += evidence.counts[WINDOW, e] + evidence.counts[REFERENCE, e]
+        for e in range(start + 1, end):
+            b = evidence.buckets[e]
+            elsewhere = total - evidence.counts[WINDOW, e] - evidence.counts[REFERENCE, e]
+            for f in range(start, e):
+                c = evidence.buckets[f]
+                weight = scale / (elsewhere - evidence.counts[WINDOW, f] - evidence.counts[REFERENCE, f])
+                product = weight * (float(differences[e]) * float(differences[f]))
+                covariance += product * (by_bucket[b] * by_bucket[c])
+                if adds:
+                    form[b, c] += product
+                    form[c, b] += product
+    return covariance
 
 
 @kernel
@@ -140,7 +199,7 @@ def judge_form(
         if block + 1 == stage:
             if above + 0.5 * equal >= ENOUGH_EXCEEDANCES or block + 1 == n_blocks:
                 break
-            stage *= 10
+            stage = next_stage(stage)
     n = (block + 1) * statistics.shape[0]
     return (observed - trace) / deviation, float((above + 0.5 * (equal + 1)) / (n + 1))
 

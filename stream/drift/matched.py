@@ -4,8 +4,9 @@ The busier side is thinned by the ratio of expected traffic. Then, with no drift
 sides swapped, and the observed table is one of many that were equally likely: the mean of a measure over them is what
 it would be with no drift. Fewer transitions alone lower an overlap, and exchanged sides differ in size by chance, so
 the observed table is compared with those of about its own imbalance: of `N_TABLES` tables, itself among them, in the
-order of the imbalance, the block of `N_ALIKE` that it falls into. The null takes it in, as a permutation's p-value
-does: so ``measure / null`` is 1 in expectation, exactly, where sides are exchangeable, however thin they are.
+order of the imbalance, the block of `N_ALIKE` that it falls into. The null of Jaccard takes it in, as a permutation's
+p-value does: so ``J / null`` is 1 in expectation, exactly, where sides are exchangeable, however thin they are. That of
+the overlap, of which only means over rows are taken, rests on some of the exchanged tables.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from stream.drift.permutation import N_ALIKE, Scratch
 from tidegate.hashing import mix64
 from tidegate.jit import kernel
 
-_RBO_STEP = 2  # every second of the alike tables: ranks vary less than top-k sets
+_RBO_STEP = 4  # every fourth of the alike tables: whole rankings vary less than top-k sets
 _TWO_THINNINGS_BELOW = 0.7  # where this share or less is kept, the draw of what is kept adds as much noise as users do
 
 
@@ -125,11 +126,11 @@ def matched_means(
             of_table = expected_jaccard(scratch.a, scratch.b, n_successors, scratch.best, binomials)
             jaccard += of_table if i == 0 else 0.0
             jaccards += of_table if i > 0 else 0.0
-            if i % _RBO_STEP == 0:
-                of_table = rank_biased_overlap(scratch.a, scratch.b, n_successors, rbo_weights)
-                rbo += of_table if i == 0 else 0.0
-                rbos += of_table if i > 0 else 0.0
+            if i == 0:
+                rbo += rank_biased_overlap(scratch.a, scratch.b, n_successors, rbo_weights)
+            elif i % _RBO_STEP == 0:
+                rbos += rank_biased_overlap(scratch.a, scratch.b, n_successors, rbo_weights)
     out[0] = jaccard / n_thinnings
     out[1] = (jaccards + out[0]) / (n_thinnings * (N_ALIKE - 1) + 1)
     out[2] = rbo / n_thinnings
-    out[3] = (rbos + out[2]) / (n_thinnings * (N_ALIKE // _RBO_STEP - 1) + 1)
+    out[3] = rbos / (n_thinnings * (N_ALIKE // _RBO_STEP - 1))

@@ -105,7 +105,7 @@ def _measure_chunk(chunk: NDArray[np.int64], rows: Rows, draws: Draws, results: 
         )
         results.matched[row], results.null[row] = matched[0], matched[1]
         results.rbo_matched[row], results.rbo_null[row] = matched[2], matched[3]
-        weigh(scratch, n, evidence.kept, (1, 1), (1.0, 1.0))
+        weigh(scratch, n, evidence.kept, (1, 1))
         slope = imbalance_slope(scratch, n)
         results.p_value[row] = p_value_of(scratch, n, slope, draws.signs, evidence.starts[n] > _MANY_CELLS)
 

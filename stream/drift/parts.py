@@ -168,6 +168,10 @@ class MatchedPairs:
         results = np.stack([tests.z[measured], tests.p_value[measured]])
         return MeasuredPart(measured.tobytes(), results.tobytes()), tests.forms
 
+    def form(self) -> NDArray[np.float64]:
+        """Sum up the whole table's quadratic form alone, float64[buckets, buckets]: all that its alarm rests on."""
+        return np.asarray(self._measure_level(np.arange(N_CHUNKS), self.by_c1)[1].sum(axis=0))
+
     def join(self, parts: Sequence[DriftPart]) -> Joined:
         """Put all parts together, in their order.
 

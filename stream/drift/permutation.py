@@ -4,16 +4,14 @@ Users are exchanged, not transitions: who repeats himself is no proof of drift, 
 one would take him for one. Permutation `k` is one mask of 64 bits, common to all rows; bit `b` swaps the transitions
 of user bucket `b` between the sides.
 
-The statistic is Pearson's. With `r` the ratio of a row's expected traffic (`stream.drift.traffic`), the sides differ in
-successor `s` by ``u_s = w_s / sqrt(r) - sqrt(r) v_s``, whose expectation is 0 without drift, and that counts by
-``u_s^2 / (w_s + v_s)``; if one side is more clumped, its share of that sum is divided by its clumping (Rao and Scott,
-JASA 76, 1981). What the squared difference of sizes, ``d^2``, explains of the statistic over all masks (its regression,
-in closed form) is taken out: traffic may change by more than was expected of it, and that is no drift. So it is a
-quadratic form in the signs of the buckets, and a sum over many rows is one matrix, buckets x buckets: the permutation
-distribution of a cluster or of the whole table costs next to nothing, to any depth. The likelihood ratio G has no such
+The statistic of a row is Pearson's, of the thinned sides (`stream.drift.matched`): the sum over successors of
+``(a - b)^2 / (a + b)``. Exchanged sides differ in size by chance, which raises it, and so may the observed ones: what
+the squared difference of sizes ``d^2`` explains of it over all masks (its regression, in closed form) is taken out. Then
+it is a quadratic form in the signs of the buckets, as is a sum over many rows (`stream.drift.levels`): a matrix of
+buckets x buckets, whose permutation distribution costs next to nothing, to any depth. The likelihood ratio G has no such
 form.
 
-Differences are kept as whole numbers, ``A w - B v`` with ``B / A`` near `r`: sums are exact, and ties are ties.
+Differences are whole numbers, ``A a - B b`` where sides are not thinned: sums are exact, and ties are ties.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from tidegate.jit import kernel
 ENOUGH_EXCEEDANCES = 10  # then a p-value is known within a third of itself (Besag and Clifford 1991)
 ROUNDING = 1e-9  # relative; statistics that differ by less are ties
 N_TABLES, N_ALIKE = 128, 32  # of which the null of an overlap is made, see `stream.drift.matched`
-_FINEST = 128.0  # of A and B: the ratio is kept within half a percent, and is 1 where traffic differs by chance only
+_FINEST = 128.0  # of A and B: the ratio is kept within half a percent, and is 1 where it nearly is
 _LARGEST_SUM = float(1 << 30)
 
 
@@ -120,27 +118,19 @@ def multipliers(log_ratio: float, n_transitions: int) -> tuple[int, int]:
 
 
 @kernel
-def weigh(
-    scratch: Scratch,
-    n_successors: int,
-    counts: NDArray[np.int32],
-    factors: tuple[int, int],
-    clumping: tuple[float, float],
-) -> None:
+def weigh(scratch: Scratch, n_successors: int, counts: NDArray[np.int32], factors: tuple[int, int]) -> None:
     """Fill ``differences``, ``by_bucket`` and ``weights`` from int32[2, m] `counts`. `O(m)`, allocates nothing."""
     evidence, by_bucket = scratch.evidence, scratch.by_bucket
     by_bucket[:] = 0.0
-    of_window, of_reference = np.sqrt(clumping[1] / clumping[0]), np.sqrt(clumping[0] / clumping[1])
     scale = 1.0 / (float(factors[0]) * float(factors[1]))
     for s in range(n_successors):
-        total = 0.0
+        total = 0
         for e in range(evidence.starts[s], evidence.starts[s + 1]):
-            n_window, n_reference = counts[WINDOW, e], counts[REFERENCE, e]
-            difference = factors[0] * n_window - factors[1] * n_reference
+            difference = factors[0] * counts[WINDOW, e] - factors[1] * counts[REFERENCE, e]
             scratch.differences[e] = difference
             by_bucket[evidence.buckets[e]] += difference
-            total += of_window * n_window + of_reference * n_reference
-        scratch.weights[s] = scale / total if total > 0.0 else 0.0
+            total += counts[WINDOW, e] + counts[REFERENCE, e]
+        scratch.weights[s] = scale / total if total > 0 else 0.0
 
 
 @kernel
@@ -243,10 +233,16 @@ def permute_form(form: NDArray[np.float64], signs: NDArray[np.int8], statistics:
 
 
 @kernel
+def next_stage(stage: int) -> int:
+    """After how many blocks to look again: 1, 3, 10, 30, 100, ... `O(1)`."""
+    return stage * 3 if stage % 3 else stage // 3 * 10
+
+
+@kernel
 def p_value_of(scratch: Scratch, n_successors: int, slope: float, signs: NDArray[np.int8], by_form: bool) -> float:
     """Mid-p of the row among blocks of permutations, int8[blocks, buckets, k] `signs`, and itself.
 
-    After 1, 10, 100, ... blocks it stops where at least `ENOUGH_EXCEEDANCES` have been seen.
+    After 1, 3, 10, 30, 100, ... blocks it stops where at least `ENOUGH_EXCEEDANCES` have been seen.
 
     Parameters
     ----------
@@ -271,6 +267,6 @@ def p_value_of(scratch: Scratch, n_successors: int, slope: float, signs: NDArray
         if block + 1 == stage:
             if above + 0.5 * equal >= ENOUGH_EXCEEDANCES or block + 1 == n_blocks:
                 break
-            stage *= 10
+            stage = next_stage(stage)
     n = (block + 1) * scratch.statistics.shape[0]
     return float((above + 0.5 * (equal + 1)) / (n + 1))

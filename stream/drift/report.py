@@ -74,6 +74,8 @@ def heaviest_flagged(drift: WindowDrift) -> tuple[PairDrift, ...]:
             drift=float(drift.drift[i]),
             p_value=float(drift.p_value[i]),
             flagged=True,
+            rbo=float(drift.rbo[i]),
+            rbo_null=float(drift.rbo_null[i]),
         )
         for i in heaviest
     )

@@ -13,7 +13,7 @@ from stream.drift import permutation
 from stream.drift.backoff import pool_successors
 from stream.drift.evidence import Evidence, Side, gather, mix_each, new_evidence, thin
 from stream.drift.jaccard import binomial_table, expected_jaccard
-from stream.drift.levels import judge_form
+from stream.drift.levels import add_products, judge_form
 from stream.drift.matched import choose_alike, exchange
 from stream.drift.matching import side_of
 from stream.drift.overlap import depth_weights, rank_biased_overlap
@@ -199,13 +199,10 @@ def test_exchanged_tables_have_the_buckets_of_negative_sign_swapped() -> None:
 Cells = list[tuple[int, int, int, int]]
 
 
-def _statistics_in_plain_python(
-    cells: Cells, factors: tuple[int, int], clumping: tuple[float, float], signs: np.ndarray
-) -> tuple[np.ndarray, float]:
+def _statistics_in_plain_python(cells: Cells, factors: tuple[int, int], signs: np.ndarray) -> tuple[np.ndarray, float]:
     """Statistic under each column of `signs`, with the slope on d^2 taken by least squares over many masks."""
     successors = sorted({s for s, *_ in cells})
-    g = np.sqrt(clumping[1] / clumping[0])
-    total = {s: sum(a * g + b / g for t, _, a, b in cells if t == s) * factors[0] * factors[1] for s in successors}
+    total = {s: sum(a + b for t, _, a, b in cells if t == s) * factors[0] * factors[1] for s in successors}
 
     def raw(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         u = {
@@ -223,14 +220,22 @@ def _statistics_in_plain_python(
     return values - slope * squares, slope
 
 
-@pytest.mark.parametrize(("n_window", "factors", "clumping"), [(60, (1, 1), (1.0, 1.0)), (120, (3, 6), (2.0, 1.5))])
-def test_statistics_slope_and_form_agree_with_plain_python(
-    n_window: int, factors: tuple[int, int], clumping: tuple[float, float]
-) -> None:
+def _weighed(n_window: int, factors: tuple[int, int]) -> tuple[permutation.Scratch, int, Cells]:
     window, reference, _ = _one_pair(np.random.default_rng(3), n_window, 60)
     evidence, n_successors = _gathered(window, reference)
     scratch = permutation.new_scratch(256, 5, N_BUCKETS, 200)._replace(evidence=evidence)
-    permutation.weigh(scratch, n_successors, evidence.counts, factors, clumping)
+    permutation.weigh(scratch, n_successors, evidence.counts, factors)
+    cells = [
+        (s, int(evidence.buckets[e]), int(evidence.counts[0, e]), int(evidence.counts[1, e]))
+        for s in range(n_successors)
+        for e in range(evidence.starts[s], evidence.starts[s + 1])
+    ]
+    return scratch, n_successors, cells
+
+
+@pytest.mark.parametrize(("n_window", "factors"), [(60, (1, 1)), (120, (3, 6))])
+def test_statistics_slope_and_form_agree_with_plain_python(n_window: int, factors: tuple[int, int]) -> None:
+    scratch, n_successors, cells = _weighed(n_window, factors)
     slope = permutation.imbalance_slope(scratch, n_successors)
     observed, tolerance = permutation.statistic(scratch, n_successors, slope)
     form = np.zeros((N_BUCKETS, N_BUCKETS))
@@ -238,12 +243,7 @@ def test_statistics_slope_and_form_agree_with_plain_python(
     signs = signs_of_masks(permutation_masks(0, 0, 200), N_BUCKETS)
     permutation.permute(scratch, n_successors, slope, signs)
 
-    cells = [
-        (s, int(evidence.buckets[e]), int(evidence.counts[0, e]), int(evidence.counts[1, e]))
-        for s in range(n_successors)
-        for e in range(evidence.starts[s], evidence.starts[s + 1])
-    ]
-    expected, expected_slope = _statistics_in_plain_python(cells, factors, clumping, signs)
+    expected, expected_slope = _statistics_in_plain_python(cells, factors, signs)
     assert slope == pytest.approx(expected_slope, rel=0.05)
     assert scratch.statistics == pytest.approx(expected, abs=0.4)
     by_form = np.einsum("bk,bc,ck->k", signs.astype(float), form, signs.astype(float))
@@ -269,6 +269,29 @@ def test_statistics_slope_and_form_agree_with_plain_python(
         judge_form,
     ):
         assert is_compiled(kernel)
+
+
+@pytest.mark.parametrize(("n_window", "factors"), [(60, (1, 1)), (120, (3, 6))])
+def test_products_of_a_row_are_weighed_by_what_lies_elsewhere_and_free_of_the_imbalance(
+    n_window: int, factors: tuple[int, int]
+) -> None:
+    scratch, n_successors, cells = _weighed(n_window, factors)
+    form = np.ones((N_BUCKETS, N_BUCKETS))
+    add_products(scratch, n_successors, factors, form)
+    products = np.zeros_like(form)
+    sizes = np.zeros(N_BUCKETS)
+    for s, b, *of_b in cells:
+        sizes[b] += np.dot(of_b, (factors[0], -factors[1]))
+        for t, c, *of_c in cells:
+            if s == t and b != c:
+                elsewhere = 2 + sum(x + y for u, d, x, y in cells if u == s and d not in (b, c))
+                both = np.dot(of_b, (factors[0], -factors[1])) * np.dot(of_c, (factors[0], -factors[1]))
+                products[b, c] += both / elsewhere / (factors[0] * factors[1])
+    imbalance = np.outer(sizes, sizes)
+    np.fill_diagonal(imbalance, 0)
+    expected = products - (products * imbalance).sum() / (imbalance**2).sum() * imbalance
+    assert form - 1 == pytest.approx(expected, abs=1e-9)
+    assert is_compiled(add_products)
 
 
 def test_pooled_successors_are_sums_over_all_first_clusters() -> None:

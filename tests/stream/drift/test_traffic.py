@@ -1,4 +1,4 @@
-"""Growth is told from chance, and users who repeat themselves from users who share a bucket."""
+"""Growth is told from chance, and more users from more of the same users."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ def _traffic(window: BucketedCounts, reference: BucketedCounts) -> Traffic:
 
 def _side(rng: np.random.Generator, n: int, *, repeats: int = 1, n_pairs: int = 600) -> BucketedCounts:
     return counted(*zipf_side(rng, n_pairs, n, repeats=repeats))
-
-
-@pytest.mark.parametrize(("n", "repeats"), [(60, 1), (60, 5), (800, 4)])
-def test_clumping_is_how_often_users_repeat_themselves_however_many_share_a_bucket(n: int, repeats: int) -> None:
-    rng = np.random.default_rng(0)
-    traffic = _traffic(_side(rng, n, repeats=repeats), _side(rng, n))
-    assert traffic.clumping == pytest.approx((repeats, 1.0), rel=0.05)
 
 
 def test_growth_of_all_pairs_is_the_ratio_of_each() -> None:
@@ -65,7 +58,6 @@ def test_growth_is_told_by_whether_cells_grow_with_it(times: int, share: float) 
 def test_without_rows_there_is_no_traffic_to_measure() -> None:
     traffic = _traffic(BucketedCounts.empty(), BucketedCounts.empty())
     assert traffic.log_ratios.shape == (0,)
-    assert traffic.clumping == (1.0, 1.0)
 
 
 def test_octaves_double() -> None:
