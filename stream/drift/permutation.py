@@ -6,10 +6,10 @@ of user bucket `b` between the sides.
 
 The statistic of a row is Pearson's, of the thinned sides (`stream.drift.matched`): the sum over successors of
 ``(a - b)^2 / (a + b)``. Exchanged sides differ in size by chance, which raises it, and so may the observed ones: what
-the squared difference of sizes ``d^2`` explains of it over all masks (its regression, in closed form) is taken out. Then
-it is a quadratic form in the signs of the buckets, as is a sum over many rows (`stream.drift.levels`): a matrix of
-buckets x buckets, whose permutation distribution costs next to nothing, to any depth. The likelihood ratio G has no such
-form.
+the squared difference of sizes ``d^2`` explains of it over all masks (its regression, in closed form) is taken out.
+Then it is a quadratic form in the signs of the buckets, as is a sum over many rows (`stream.drift.levels`): a matrix of
+buckets x buckets, whose permutation distribution costs next to nothing, to any depth. The likelihood ratio G has no
+such form.
 
 Differences are whole numbers, ``A a - B b`` where sides are not thinned: sums are exact, and ties are ties.
 """
