@@ -32,14 +32,14 @@ def adjacent_section(study: Summary) -> Section:
     sentences.append(_halves_sentence(halves))
     alarmed = found["windows_alarmed"]
     sentences.append(
-        f"{alarmed} of {counted(len(found['windows']), 'window')} {'drifts' if alarmed == 1 else 'drift'} as a whole "
+        f"{alarmed} of {counted(len(found['windows']), 'window')} {'drifts' if 1 in (alarmed, len(found['windows'])) else 'drift'} as a whole "
         "beyond what exchanging users between the two windows explains."
     )
     if found["all_pairs"]:
         sentences.append(
             f"Over all {counted(found['all_pairs'], 'comparison')} of a pair seen on both sides, however thin, the "
             f"Jaccard is {decimal(found['all_jaccard_mean'])} (variance {decimal(found['all_jaccard_variance'])}): "
-            "thin pairs alone bring it down."
+            "the thinner a pair, the lower by chance alone."
         )
     return Section(
         "adjacent",
@@ -89,7 +89,7 @@ def trajectories_section(study: Summary) -> Section:
         "Mappings held and refreshed",
         sentences,
         "Figure 3a draws hit rates of a mapping that is fixed, one refreshed every two days and one held from day 1; "
-        "there are no numbers beside it that ours could be compared with.",
+        "this report has no numbers of it to compare with.",
         f"All mappings are scored on the same {counted(fixed['scored'], 'transition')}, by the one that serves at that "
         "time. Differences are paired by pane; the interval is over panes. A mapping answers only pairs it was "
         "counted on; backoff answers by the second cluster, popular with the one most frequent cluster.",
@@ -139,8 +139,7 @@ def persistence_section(study: Summary) -> Section:
         "persistence",
         "Exact match of the top k over time",
         sentences,
-        "Figure 3b draws the same for k = 1 to 10, without a null; there are no numbers beside it that ours could be "
-        "compared with.",
+        "Figure 3b draws the same for k = 1 to 10, without a null; this report has no numbers of it to compare with.",
         f"Pairs have {least} or more on both sides; ties are broken at random, so a share is an expectation. Floor and "
         f"half compare halves of the users over {study['persistence']['splits']} splits, at half the transitions.",
     )

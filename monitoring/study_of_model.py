@@ -181,7 +181,7 @@ def retrieval_section(study: Summary) -> Section:
 
 def _best_line(best: Summary, default: Summary) -> str:
     if best is default:
-        return "No other single line carries more information here."
+        return "Of all single lines the paper's choice (instance level, frequency) carries most information here, too."
     bits, gain = best["among"]["hit_information_bits"], best["among_gain"]
     return (
         f"The single line that carries most information is {LEVELS[best['level']]}, {best['kind']}: "
