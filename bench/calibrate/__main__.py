@@ -9,13 +9,14 @@ import argparse
 import sys
 from collections.abc import Callable
 
-from bench.calibrate import economics, nulls, power, real_logs
+from bench.calibrate import economics, nulls, over_time, power, real_logs
 from bench.calibrate.verdicts import Verdict
 from bench.table import publish
 
 SECTIONS: dict[str, Callable[[], list[Verdict]]] = {
     "nulls": nulls.rows,
     "power": power.rows,
+    "over_time": over_time.rows,
     "economics": economics.rows,
     "real_logs": real_logs.rows,
 }
