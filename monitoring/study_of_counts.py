@@ -30,10 +30,11 @@ def adjacent_section(study: Summary) -> Section:
             "lengthen --window, or lower --min-support."
         )
     sentences.append(_halves_sentence(halves))
-    alarmed = found["windows_alarmed"]
+    alarmed, n_windows = found["windows_alarmed"], len(found["windows"])
+    verb = "drifts" if 1 in (alarmed, n_windows) else "drift"
     sentences.append(
-        f"{alarmed} of {counted(len(found['windows']), 'window')} {'drifts' if 1 in (alarmed, len(found['windows'])) else 'drift'} as a whole "
-        "beyond what exchanging users between the two windows explains."
+        f"{alarmed} of {counted(n_windows, 'window')} {verb} as a whole beyond what exchanging users between the two "
+        "windows explains."
     )
     if found["all_pairs"]:
         sentences.append(

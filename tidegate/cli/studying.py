@@ -160,7 +160,7 @@ class Study:
             keeper = open_keeper(settings, "study", on_training)
             first = self.studied.last_pane_of(0)
             names = self.studied.log.cluster_names
-            window = in_fewer_buckets(self.studied.windows[0], 64)
+            window = in_fewer_buckets(self.studied.windows[0], self.drift.n_buckets)  # taught as a run teaches
             engine = keeper.engine(names[: self.studied.n_known(first)], window, first, None)
             engine.grow(names[: engine.prompts.codebook.capacity])
             yield Reader(engine)
