@@ -65,6 +65,8 @@ def moves_in_hindsight(offers: Sequence[Offer], served: Sequence[SuccessorCounts
     served : the transitions of the pane after each
     price : misses that one call must save
     """
+    if not offers:
+        return []
     n_panes = len(offers)
     pairs = _union([offer.pairs for offer in offers])
     contexts = np.full((pairs.shape[0], n_panes), -1, np.int32)
@@ -80,9 +82,7 @@ def moves_in_hindsight(offers: Sequence[Offer], served: Sequence[SuccessorCounts
         answers.append(offer.answers[usable])
     options, first = np.unique(np.concatenate(codes), return_index=True)
     option_answers = np.concatenate(answers)[first]
-    option_hits = np.stack(
-        [_hits(counts, options >> 16, option_answers) for counts in served] or [np.zeros(0, np.int32)], axis=1
-    )
+    option_hits = np.stack([_hits(counts, options >> 16, option_answers) for counts in served], axis=1)
     starts = np.searchsorted(options >> 16, pairs)
     ends = np.searchsorted(options >> 16, pairs, side="right")
     held = np.full((pairs.shape[0], n_panes), -1, np.int32)
@@ -107,7 +107,7 @@ def _move(pairs: Int64s, held: Int32s, at: int) -> Move:
 
 
 def _union(all_pairs: list[Int64s]) -> Int64s:
-    return np.unique(np.concatenate(all_pairs)) if all_pairs else np.zeros(0, np.int64)
+    return np.unique(np.concatenate(all_pairs))
 
 
 def _hits(counts: SuccessorCounts, pairs: Int64s, answers: Int32s) -> Int32s:
