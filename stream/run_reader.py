@@ -57,16 +57,6 @@ class RunReader:
             rows = connection.execute(select(runs.c.run_id, runs.c.source, runs.c.flags).order_by(runs.c.run_id))
             return {row.run_id: (row.source, row.flags) for row in rows}
 
-    def holds_panes(self, first_pane: int, last_pane: int) -> bool:
-        """Whether the counts of all these closed panes are still there."""
-        with self.database.reading() as connection:
-            count = (
-                select(func.count())
-                .select_from(pane_counts)
-                .where(pane_counts.c.run_id == self.run_id, pane_counts.c.pane.between(first_pane, last_pane))
-            )
-            return connection.scalar(count) == last_pane - first_pane + 1
-
     def state(self) -> RunState:
         """How far all shards together have come."""
         columns = (runs.c.n_partitions, runs.c.stream_ms, runs.c.first_pane, runs.c.closed_pane, runs.c.has_ended)

@@ -6,7 +6,7 @@ pane before, the version of the table that served, the rows that were known. Rep
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -59,10 +59,12 @@ class Replaying:
                 continue
             before = decode_record(bodies[pane - 1]) if pane - 1 in bodies else None
             # A run of one process drops no pane, so its first record is of its first pane.
-            yield self._replay(record, before, min(bodies) if first_pane is None else first_pane)
+            yield self._replay(record, before, min(bodies) if first_pane is None else first_pane, bodies.keys())
 
-    def _replay(self, record: PaneRecord, before: PaneRecord | None, first_pane: int) -> Replay:
-        missing = self._missing(record, before, first_pane)
+    def _replay(
+        self, record: PaneRecord, before: PaneRecord | None, first_pane: int, recorded: Collection[int]
+    ) -> Replay:
+        missing = self._missing(record, first_pane, recorded)
         if missing is not None:
             return Replay(record, Outcome.IMPOSSIBLE, missing)
         closing = PaneClosing(record.pane, first_pane, is_last=False)
@@ -76,16 +78,14 @@ class Replaying:
             return Replay(record, Outcome.DIFFERENT, f"another {', another '.join(different)}")
         return Replay(record, Outcome.SAME, record.decision.explanation if record.decision else "")
 
-    def _missing(self, record: PaneRecord, before: PaneRecord | None, first_pane: int) -> str | None:
+    def _missing(self, record: PaneRecord, first_pane: int, recorded: Collection[int]) -> str | None:
         """Say what is gone of that which the decision rested on."""
         version = _base_version(record)
         first = max(first_pane, record.pane - reach_panes(self.deciding.measuring.window_panes) + 1)
-        if not self.reader.holds_panes(first, record.pane):
-            return "its panes were dropped from the store; keep them longer with --retention"
+        if not all(pane in recorded for pane in range(first, record.pane)):  # counts and record of a pane go together
+            return "panes that it looked at were dropped from the store; keep them longer with --retention"
         if version is not None and version not in self.deciding.tables.numbers():
             return f"table version {version} was removed; keep more of them with --keep-versions"
-        if before is None and record.pane > first_pane:
-            return "the record of the pane before is not there"
         return None
 
 
