@@ -51,16 +51,18 @@ class Backtest:
         Raises
         ------
         RequestError
-            If no pane is left that a first table could serve.
+            If no pane is left that a first table could serve, or no transition in those that are.
         """
         self._require_panes()
-        contenders: list[Contender] = []
+        n_transitions, contenders = 0, list[Contender]()
         offers: list[Offer] = []
         served: list[SuccessorCounts] = []
         with_reports = any(policy.name.startswith(_LOOK_AT_REPORTS) for policy in policies)
         for watches, facts in self.panes.facts(with_reports=with_reports):
             if facts.index == 0:
                 contenders = [self._contender(policy, facts) for policy in policies]
+            else:
+                n_transitions += facts.counts.total
             if facts.report is not None:
                 self.reports.append(facts.report)
             if with_oracle:
@@ -69,6 +71,12 @@ class Backtest:
                 if not facts.is_last:
                     offers.append(self._offer(facts))
             self._step(contenders, watches, facts)
+        if not n_transitions:
+            raise RequestError(
+                "no transition comes after the first window, so there is nothing to score",
+                "Give a longer log, or check --gap and --positive",
+                place="--source",
+            )
         if with_oracle:
             moves = moves_in_hindsight(offers, served, self.price)
             contenders.append(self._play_back(OraclePolicy(moves, offers, self.panes.top_n)))

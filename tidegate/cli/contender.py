@@ -72,7 +72,8 @@ class Contender:
     def decide(self, facts: PaneFacts) -> None:
         """Plan at the pane's end, and carry the plan out."""
         view = self._view(facts)
-        plan = within_codebook(self.policy.plan(view), self._engine.prompts.codebook.capacity)
+        planned = self.policy.plan(view)
+        plan = within_codebook(planned, self._engine.prompts.codebook.capacity)
         table = self._table or TransitionTable.empty(facts.names, self._top_n)
         table = table.with_changes(cluster_names=facts.names)
         refreshed = self._refresher.execute(
@@ -80,7 +81,8 @@ class Contender:
         )
         if plan.replaces_rows:
             self._cache.clear()  # all is asked anew: what was known saves nothing, and grows
-        self._table, self._state, self._order = refreshed.table, plan.state, plan.order
+        # As in a run's record: the order as it was decided, with the rows that no engine could be asked for.
+        self._table, self._state, self._order = refreshed.table, planned.state, planned.order
         self._predictions = index_predictions(
             refreshed.table.pairs,
             refreshed.table.clusters[:, 0],
