@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refresh.row_cache import RowCache
+from refresh.row_cache import RowCache, context_codes
 
 TOP_N = 3
 
@@ -145,3 +145,90 @@ def test_a_cache_that_was_cleared_is_empty_on_disk_too(tmp_path: Path) -> None:
     assert not path.exists()
     cache.keep(_keys(4), 1, *_answers(4))
     assert _known(RowCache(tmp_path, TOP_N), 2, 4, 1) == ([True, False], [True, False], [4, -1])
+
+
+# --- what a policy may expect to have for nothing ------------------------------------------------------------------
+
+PAIRS = np.array([1, 2, 3], np.int64)
+
+
+def _keep(cache: RowCache, pane: int, number: int, pair: int, retrieved: int) -> None:
+    codes = context_codes(np.array([pair], np.int64), np.array([retrieved], np.int32))
+    cache.keep(_keys(number), pane, *_answers(number), codes)
+
+
+def _knows(cache: RowCache, retrieved: list[int], before_pane: int) -> list[bool]:
+    return cache.knows(PAIRS, np.array(retrieved, np.int32), before_pane).tolist()
+
+
+def test_a_pair_is_known_with_the_line_that_it_was_asked_with_and_only_from_earlier_panes(tmp_path: Path) -> None:
+    cache = RowCache(tmp_path, TOP_N)
+    _keep(cache, 5, 1, pair=1, retrieved=7)
+    _keep(cache, 6, 2, pair=2, retrieved=7)
+    for one in (cache, RowCache(tmp_path, TOP_N)):
+        assert _knows(one, [7, 7, 7], 5) == [False, False, False]
+        assert _knows(one, [7, 7, 7], 6) == [True, False, False]
+        assert _knows(one, [7, 7, 7], 7) == [True, True, False]
+        assert _knows(one, [8, 7, 7], 7) == [False, True, False]
+
+
+def test_a_second_attempt_of_a_pane_adds_to_what_is_known_of_it(tmp_path: Path) -> None:
+    _keep(RowCache(tmp_path, TOP_N), 5, 1, pair=1, retrieved=7)
+    _keep(RowCache(tmp_path, TOP_N), 5, 2, pair=2, retrieved=8)
+    assert _knows(RowCache(tmp_path, TOP_N), [7, 8, 9], 6) == [True, True, False]
+
+
+def test_another_process_catches_up_with_what_was_kept_since(tmp_path: Path) -> None:
+    controller, refresher = RowCache(tmp_path, TOP_N), RowCache(tmp_path, TOP_N)
+    _keep(refresher, 5, 1, pair=1, retrieved=7)
+    assert _knows(controller, [7, 7, 7], 6) == [False] * 3
+    for _ in range(2):
+        controller.catch_up()
+        assert _knows(controller, [7, 7, 7], 6) == [True, False, False]
+        assert len(controller) == 1
+    _keep(refresher, 6, 2, pair=2, retrieved=7)
+    controller.catch_up()
+    assert _knows(controller, [7, 7, 7], 7) == [True, True, False]
+    assert _known(controller, 7, 1, 2)[0] == [True, True]
+
+
+def test_catching_up_with_oneself_changes_nothing(tmp_path: Path) -> None:
+    cache = RowCache(tmp_path, TOP_N)
+    _keep(cache, 5, 1, pair=1, retrieved=7)
+    cache.catch_up()
+    assert len(cache) == 1
+
+
+def test_rows_can_be_kept_in_memory_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cache = RowCache(None, TOP_N)
+    _keep(cache, 5, 1, pair=1, retrieved=7)
+    cache.catch_up()
+    assert _known(cache, 6, 1) == ([True], [True], [1])
+    assert _knows(cache, [7, 7, 7], 6) == [True, False, False]
+    cache.clear()
+    assert _known(cache, 6, 1)[0] == [False]
+    assert _knows(cache, [7, 7, 7], 6) == [False] * 3
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_from_before_contexts_were_kept_still_answers(tmp_path: Path) -> None:
+    clusters, probabilities = _answers(1)
+    np.savez(tmp_path / "pane-000000000005.npz", keys=_keys(1), clusters=clusters, probabilities=probabilities)
+    cache = RowCache(tmp_path, TOP_N)
+    assert _known(cache, 6, 1) == ([True], [True], [1])
+    assert _knows(cache, [7, 7, 7], 6) == [False] * 3
+
+
+def test_a_file_that_another_process_has_dropped_meanwhile_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _file(tmp_path)
+    content = path.read_bytes()
+
+    def gone(_: Path) -> bytes:
+        path.unlink()
+        return content[:20]
+
+    monkeypatch.setattr(Path, "read_bytes", gone)
+    assert len(RowCache(tmp_path, TOP_N)) == 0
