@@ -99,3 +99,14 @@ def test_a_window_without_a_front_breaks_no_cycle():
     last = folded[-1].front
     assert last is not None
     assert last.alarmed
+
+
+def test_a_report_that_was_folded_already_folds_to_itself():
+    """A decision is made again from its record, whose report says what the detector said."""
+    state = None
+    for z in (0.3, 0.1, 9.0, 0.2, 0.0, 9.0):
+        before = state
+        state, folded = fold_course(before, report(z=1.0, p_value=0.1, front=front(z, alarmed=z > 3.5)), OPTIONS)
+        assert fold_course(before, folded, OPTIONS) == (state, folded)
+    assert folded.front is not None
+    assert folded.front.is_repeated
