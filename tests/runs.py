@@ -31,6 +31,7 @@ class Result:
     figures: dict[int, list[int]]
     decisions: list[dict[str, Any]]
     reports: list[dict[str, Any]]
+    remembered: list[dict[str, Any]]
     table_checksum: str
 
 
@@ -74,6 +75,7 @@ def read_records(reader: RunReader, tables: TableStore, version: int | None) -> 
         figures={pane: figures.tolist() for pane, figures in stats.items()},
         decisions=[_timeless(r["decision"]) for r in records if r["decision"]],
         reports=[_timeless(r["report"]) for r in records if r["report"]],
+        remembered=[{name: r[name] for name in ("memory", "policy_state", "course", "fine_tune")} for r in records],
         table_checksum=tables.load(version).content_checksum(),
     )
 
@@ -87,8 +89,10 @@ def _triples(part: Any) -> list[tuple[int, int, int, int]]:
 
 
 def _timeless(record: dict[str, Any]) -> dict[str, Any]:
-    """Without the name of the run, which follows from where its source lies."""
+    """Without the name of the run, which follows from where its source lies, nor a version, which goes on counting."""
     kept = {key: value for key, value in record.items() if key != "run_id"}
+    if "inputs" in kept:
+        kept["inputs"] = {key: value for key, value in kept["inputs"].items() if key != "table_version"}
     if kept.get("order"):
         kept["order"] = {key: value for key, value in kept["order"].items() if key != "order_id"}
     if kept.get("flag"):

@@ -30,7 +30,10 @@ def undisturbed(log: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[in
     assert summary["transitions"] > 5_000
     assert summary["windows"] >= 3
     assert summary["llm_calls"] > 0
-    return n_calls, read_result(summary, folder / "home")
+    expected = read_result(summary, folder / "home")
+    assert all(pane["memory"]["pairs"] for pane in expected.remembered[1:])
+    assert any(pane["policy_state"]["expected_hits"] > 0 for pane in expected.remembered if pane["policy_state"])
+    return n_calls, expected
 
 
 def assert_same(result: Result, expected: Result) -> None:
@@ -38,6 +41,7 @@ def assert_same(result: Result, expected: Result) -> None:
     assert result.figures == expected.figures
     assert result.reports == expected.reports
     assert result.decisions == expected.decisions
+    assert result.remembered == expected.remembered
     assert result.table_checksum == expected.table_checksum
     same = {key: value for key, value in expected.summary.items() if key not in ("issues", "model")}
     assert {key: result.summary[key] for key in same} == same

@@ -35,6 +35,7 @@ def assert_same_run(from_topic: Result, from_file: Result) -> None:
     assert from_topic.figures == from_file.figures
     assert from_topic.reports == from_file.reports
     assert from_topic.decisions == from_file.decisions
+    assert from_topic.remembered == from_file.remembered
     assert from_topic.table_checksum == from_file.table_checksum
 
 

@@ -65,6 +65,7 @@ def test_a_finished_run_starts_over_and_ends_the_same(log: Path, tmp_path: Path)
     again = result_of(log, tmp_path / "home", **SYNTHETIC)
     assert again.counts == first.counts
     assert again.decisions == first.decisions
+    assert again.remembered == first.remembered
     assert again.summary["llm_calls"] == first.summary["llm_calls"]
     assert again.table_checksum == first.table_checksum
 
@@ -85,7 +86,10 @@ def test_an_interrupted_run_goes_on_where_it_was(log: Path, tmp_path: Path):
     assert not interrupted["is_finished"]
     finished = run_quietly(log, tmp_path / "home", **SYNTHETIC)
     assert finished["is_finished"]
-    assert read_result(finished, tmp_path / "home").counts == expected.counts
+    resumed = read_result(finished, tmp_path / "home")
+    assert resumed.counts == expected.counts
+    assert resumed.decisions == expected.decisions
+    assert resumed.remembered == expected.remembered
 
 
 def test_a_rollback_by_a_person_is_what_the_run_goes_on_from(log: Path, tmp_path: Path):
