@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from itertools import product
 
@@ -13,7 +14,8 @@ from bench.calibrate.worlds import KINDS, SEEDS, Growth, side
 from stream.drift.options import DriftOptions
 from stream.drift.window import WindowDrift, measure_drift
 
-N_PAIRS = {10: 100_000, 20: 70_000, 50: 40_000, 200: 10_000, 1_000: 4_000}
+N_PAIRS = {10: 80_000, 20: 60_000, 50: 36_000, 200: 8_000, 1_000: 3_000}
+SINGLE_SHARE = 0.7  # of that many where users do not repeat themselves: means are as well known then
 GROWTHS = {"": Growth(), "x3 users": Growth(users=3.0), "x3 transitions": Growth(transitions=3.0)}
 CYCLE = 3.0  # between the busiest and the quietest hour
 OPTIONS = DriftOptions(max_permutations=200, table_permutations=1_000)
@@ -42,8 +44,9 @@ def rows() -> list[Verdict]:
 
 
 def _of_condition(users: str, growth: str, is_diurnal: bool) -> list[Verdict]:
-    nulls = [_null(n, users, GROWTHS[growth], is_diurnal) for n in N_PAIRS]
     name = ", ".join(part for part in (f"{users} users", growth or "equal traffic", "diurnal" * is_diurnal) if part)
+    nulls = [_null(n, users, GROWTHS[growth], is_diurnal) for n in N_PAIRS]
+    print(f"{name}: {', '.join(f'{null.drift_mean:+.4f}' for null in nulls)}", file=sys.stderr, flush=True)
     worst = max(nulls, key=lambda null: abs(null.drift_mean))
     by_size = "; ".join(f"{null.drift_mean:+.4f} ± {null.error:.4f} at {null.n:,}" for null in nulls)
     positives = ", ".join(f"{null.positives:.3f} at {null.n:,}" for null in nulls)
@@ -64,7 +67,7 @@ def _of_condition(users: str, growth: str, is_diurnal: bool) -> list[Verdict]:
 
 def _null(n: int, users: str, growth: Growth, is_diurnal: bool) -> Null:
     rng = np.random.default_rng([n, KINDS.index(users), round(10 * growth.users + growth.transitions), is_diurnal])
-    n_pairs = N_PAIRS[n]
+    n_pairs = round(N_PAIRS[n] * (SINGLE_SHARE if users == "single" else 1.0))
     cycle = CYCLE ** np.sin(2 * np.pi * rng.random(n_pairs)) if is_diurnal else np.ones(n_pairs)
     window = side(rng, n * np.maximum(cycle, 1.0), users, growth)
     reference = side(rng, n * np.maximum(1.0 / cycle, 1.0), users)

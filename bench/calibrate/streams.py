@@ -6,6 +6,7 @@ three panes slide by one and overlap, as in a run; each is compared with the adj
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -63,6 +64,7 @@ def alarms() -> list[Verdict]:
     for number, stream in enumerate(STREAMS):
         scores, alarmed = zip(*_judged_windows(stream, number), strict=True)
         n_alarms += sum(alarmed)
+        print(f"{stream.name}: {sum(alarmed)} of {len(alarmed)} windows alarm", file=sys.stderr, flush=True)
         verdicts.append(
             judged(
                 f"no drift, {stream.name}: windows that alarm",

@@ -17,6 +17,7 @@ from tidegate.jit import inlined_kernel, kernel
 
 WINDOW, REFERENCE = 0, 1
 _CELL_BITS, _BUCKET_BITS = 24, 8
+_FEW = 64  # successors
 
 
 class Side(NamedTuple):
@@ -78,8 +79,10 @@ def gather(window: Side, reference: Side, row: int, seeds: NDArray[np.uint64], o
     n_successors = _merge(window, reference, row, out)
     for s in range(n_successors):
         out.seeds[s] = seeds[out.merged[out.merged_starts[s]] >> _BUCKET_BITS]
+    order = _order_of(out.seeds[:n_successors])
     at = 0
-    for rank, s in enumerate(np.argsort(out.seeds[:n_successors])):
+    for rank in range(n_successors):
+        s = order[rank]
         out.starts[rank] = at
         for e in range(out.merged_starts[s], out.merged_starts[s + 1]):
             out.cells[at] = out.merged[e]
@@ -88,6 +91,22 @@ def gather(window: Side, reference: Side, row: int, seeds: NDArray[np.uint64], o
             at += 1
     out.starts[n_successors] = at
     return n_successors
+
+
+@kernel
+def _order_of(seeds: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Sort the indices of `seeds` by them: by insertion where there are few, which is most often."""
+    n = seeds.shape[0]
+    if n > _FEW:
+        return np.argsort(seeds)
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        at = i
+        while at > 0 and seeds[order[at - 1]] > seeds[i]:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = i
+    return order
 
 
 @kernel

@@ -21,6 +21,7 @@ from stream.drift.permutation import N_ALIKE, Scratch
 from tidegate.hashing import mix64
 from tidegate.jit import kernel
 
+_MOST_COUNTED = 2_048  # beyond this imbalances are sorted, not counted
 _RBO_STEP = 4  # every fourth of the alike tables: whole rankings vary less than top-k sets
 _TWO_THINNINGS_BELOW = 0.7  # where this share or less is kept, the draw of what is kept adds as much noise as users do
 
@@ -29,29 +30,53 @@ _TWO_THINNINGS_BELOW = 0.7  # where this share or less is kept, the draw of what
 def choose_alike(imbalances: NDArray[np.int32], seed: np.uint64, chosen: NDArray[np.int64]) -> None:
     """Choose the tables most like the last one, the observed, in absolute imbalance.
 
-    Ties are ordered by chance, the observed table among them. `O(n log n)`; allocates O(n).
+    Ties are ordered by chance, the observed table among them. `O(n + largest imbalance)`; allocates as much.
 
     Parameters
     ----------
     imbalances : int32[N_TABLES]
     chosen : int64[N_ALIKE]     written: the observed table, then the exchanged ones of its block
     """
-    n = imbalances.shape[0]
-    keys = np.empty(n, np.int64)
-    for k in range(n):
-        tie = np.int64(mix64(seed + np.uint64(k)) >> np.uint64(48))
-        keys[k] = (np.int64(abs(imbalances[k])) << 24 | tie << 8) | k
-    keys.sort()
+    n, n_alike = imbalances.shape[0], chosen.shape[0]
+    order = _by_size(imbalances, mix64(seed))
     at = 0
-    while keys[at] & 255 != n - 1:
+    while order[at] != n - 1:
         at += 1
-    start = at // chosen.shape[0] * chosen.shape[0]
+    start = at // n_alike * n_alike
     chosen[0] = n - 1
     n_chosen = 1
-    for i in range(start, start + chosen.shape[0]):
+    for i in range(start, start + n_alike):
         if i != at:
-            chosen[n_chosen] = keys[i] & 255
+            chosen[n_chosen] = order[i]
             n_chosen += 1
+
+
+@kernel
+def _by_size(imbalances: NDArray[np.int32], seed: np.uint64) -> NDArray[np.int64]:
+    """Order of the absolute `imbalances`; equal ones as a random walk comes by them, each once.
+
+    The walk goes round in odd steps: it comes by all, since there are `N_TABLES`, a power of two.
+    """
+    n, largest = imbalances.shape[0], 0
+    walk, order = np.empty(n, np.int64), np.empty(n, np.int64)
+    first, step = np.int64(seed >> np.uint64(40)), np.int64((seed & np.uint64(0xFFFF)) | np.uint64(1))
+    for i in range(n):
+        walk[i] = (first + i * step) % n
+        largest = max(largest, abs(imbalances[i]))
+    if largest > _MOST_COUNTED:
+        for i, at in enumerate(np.argsort(np.abs(imbalances[walk]), kind="mergesort")):
+            order[i] = walk[at]
+        return order
+    starts = np.zeros(largest + 2, np.int64)
+    for k in range(n):
+        starts[abs(imbalances[k]) + 1] += 1
+    for size in range(largest):
+        starts[size + 1] += starts[size]
+    for k in walk:
+        size = abs(imbalances[k])
+        order[starts[size]] = k
+        starts[size] += 1
+    return order
 
 
 @kernel

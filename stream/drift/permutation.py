@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.drift.evidence import REFERENCE, WINDOW, Evidence, new_evidence
-from tidegate.jit import kernel
+from tidegate.jit import inlined_kernel, kernel
 
 ENOUGH_EXCEEDANCES = 10  # then a p-value is known within a third of itself (Besag and Clifford 1991)
 ROUNDING = 1e-9  # relative; statistics that differ by less are ties
@@ -194,15 +194,40 @@ def add_form(scratch: Scratch, n_successors: int, slope: float, form: NDArray[np
                 form[b, c] -= weight * by_bucket[c]
 
 
+@inlined_kernel
+def is_in_one_bucket(differences: NDArray[np.int32]) -> bool:
+    """Whether at most one of them is not 0. `O(n)`, allocates nothing."""
+    n = 0
+    for difference in differences:
+        n += difference != 0
+    return n <= 1
+
+
 @kernel
 def permute(scratch: Scratch, n_successors: int, slope: float, signs: NDArray[np.int8]) -> None:
-    """Statistics of one block of masks, int8[buckets, k] `signs`, into ``statistics``. `O(m k)`, vectorised over k."""
+    """Statistics of one block of masks, int8[buckets, k] `signs`, into ``statistics``. `O(m k)`, vectorised over k.
+
+    A successor all of whose difference lies in one bucket has the same square under every mask.
+    """
     evidence, sums, sizes, statistics = scratch.evidence, scratch.sums, scratch.sizes, scratch.statistics
     sizes[:] = 0
-    statistics[:] = 0.0
+    for b in range(scratch.by_bucket.shape[0]):
+        difference = np.int32(scratch.by_bucket[b])
+        if difference != 0:
+            row = signs[b]
+            for k in range(sizes.shape[0]):
+                sizes[k] += difference * np.int32(row[k])
+    for k in range(sizes.shape[0]):
+        statistics[k] = -slope * (np.float64(sizes[k]) * np.float64(sizes[k]))
+    constant = 0.0
     for s in range(n_successors):
+        start, end = evidence.starts[s], evidence.starts[s + 1]
+        if is_in_one_bucket(scratch.differences[start:end]):
+            for e in range(start, end):
+                constant += scratch.weights[s] * (float(scratch.differences[e]) * float(scratch.differences[e]))
+            continue
         sums[:] = 0
-        for e in range(evidence.starts[s], evidence.starts[s + 1]):
+        for e in range(start, end):
             difference = scratch.differences[e]
             if difference != 0:
                 row = signs[evidence.buckets[e]]
@@ -210,10 +235,9 @@ def permute(scratch: Scratch, n_successors: int, slope: float, signs: NDArray[np
                     sums[k] += difference * np.int32(row[k])
         weight = scratch.weights[s]
         for k in range(sums.shape[0]):
-            sizes[k] += sums[k]
             statistics[k] += weight * (np.float64(sums[k]) * np.float64(sums[k]))
     for k in range(sums.shape[0]):
-        statistics[k] -= slope * (np.float64(sizes[k]) * np.float64(sizes[k]))
+        statistics[k] += constant
 
 
 @kernel

@@ -168,14 +168,39 @@ def test_rank_biased_overlap_of_long_rankings_is_cut_where_nothing_weighs_any_mo
     assert rank_biased_overlap(a, a, 300, depth_weights(0.9, 100)) == pytest.approx(1.0)
 
 
-def test_the_alike_tables_are_those_of_the_observed_ones_block_by_imbalance() -> None:
-    imbalances = np.arange(1, 129, dtype=np.int32) * np.where(np.arange(128) % 2 == 0, 1, -1).astype(np.int32)
-    imbalances[127] = 70  # the observed one ties with another
+@pytest.mark.parametrize("scale", [1, 1_000])  # counted, and sorted
+def test_the_alike_tables_are_those_of_the_observed_ones_block_by_imbalance(scale: int) -> None:
+    imbalances = np.arange(1, 129, dtype=np.int32) * np.where(np.arange(128) % 2 == 0, scale, -scale).astype(np.int32)
+    imbalances[127] = 70 * scale  # the observed one ties with another
     chosen = np.empty(32, np.int64)
     choose_alike(imbalances, np.uint64(3), chosen)
     assert chosen[0] == 127
-    assert sorted(abs(imbalances[chosen]).tolist()) == [*range(65, 71), 70, *range(71, 96)]
+    assert sorted((abs(imbalances[chosen]) // scale).tolist()) == [*range(65, 71), 70, *range(71, 96)]
     assert is_compiled(choose_alike)
+
+
+def test_tables_of_equal_imbalance_are_alike_by_chance_the_observed_one_among_them() -> None:
+    times = np.zeros(128)
+    chosen = np.empty(32, np.int64)
+    for seed in range(2_000):
+        choose_alike(np.zeros(128, np.int32), np.uint64(seed), chosen)
+        assert np.unique(chosen).shape == (32,)
+        times[chosen] += 1
+    assert times[127] == 2_000
+    near = np.flatnonzero(times[:127])
+    assert near.shape[0] >= 124  # what lies a multiple of 32 odd steps away is in another block
+    assert times[near] == pytest.approx(2_000 * 31 / 124, rel=0.25)
+
+
+def test_gathering_orders_many_successors_as_it_does_few() -> None:
+    clusters = np.arange(100, dtype=np.int64)
+    side = Side(clusters << 8, np.ones(100, np.int64), np.zeros(1, np.int64), np.array([100]), np.array([100]))
+    evidence = new_evidence(256)
+    seeds = mix_each(clusters.astype(np.uint64), np.uint64(0))
+    for n in (30, 100):
+        few = side._replace(ends=np.array([n]))
+        assert gather(few, few, 0, seeds, evidence) == n
+        assert (evidence.cells[:n] >> 8).tolist() == np.argsort(seeds[:n]).tolist()
 
 
 def test_exchanged_tables_have_the_buckets_of_negative_sign_swapped() -> None:
