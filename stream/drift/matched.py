@@ -72,9 +72,9 @@ def _by_size(imbalances: NDArray[np.int32], seed: np.uint64) -> NDArray[np.int64
         starts[abs(imbalances[k]) + 1] += 1
     for size in range(largest):
         starts[size + 1] += starts[size]
-    for k in walk:
-        size = abs(imbalances[k])
-        order[starts[size]] = k
+    for table in walk:
+        size = abs(imbalances[table])
+        order[starts[size]] = table
         starts[size] += 1
     return order
 
