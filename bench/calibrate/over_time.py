@@ -29,7 +29,7 @@ from stream.drift.parts import MatchedPairs
 from stream.drift.table import table_shift
 from tidegate.counts import BucketedCounts
 
-RUN_TIME, N_WINDOWS = 1_000, 200
+RUN_TIME, N_WINDOWS = 1_000, 150
 STEPS = (0.5, 1.0, 2.0, 4.0)
 PEAKS = (3.0, 6.0, 12.0)
 _LEAD, _AFTER = 60, 300  # windows before a change and after it

@@ -105,7 +105,7 @@ def effect(matched: NDArray[np.float64], null: NDArray[np.float64]) -> float | N
 
     Examples
     --------
-    >>> effect(np.array([0.2, 0.1]), np.array([0.3, 0.3]))
+    >>> effect(np.array([0.25, 0.125]), np.array([0.5, 0.25]))
     0.5
     """
     if not matched.size:
