@@ -17,6 +17,32 @@ ENGINES = ("embedded", "frequency")
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What answers took; sums of many are the usage of all.
+
+    Attributes
+    ----------
+    n_prompts : int          sent to the model, repetitions included
+    n_prompt_tokens : int    in them
+    n_cached_tokens : int    of those, not computed anew: an equal prefix was at hand
+    n_output_tokens : int
+    """
+
+    n_prompts: int = 0
+    n_prompt_tokens: int = 0
+    n_cached_tokens: int = 0
+    n_output_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.n_prompts + other.n_prompts,
+            self.n_prompt_tokens + other.n_prompt_tokens,
+            self.n_cached_tokens + other.n_cached_tokens,
+            self.n_output_tokens + other.n_output_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Answers:
     """Ranked answers of the rows that were asked, in their order.
 
@@ -25,11 +51,13 @@ class Answers:
     clusters : int32[n, top_n]            best first; -1 = no (further) answer
     probabilities : float32[n, top_n]     descending; 0 where there is no answer
     label_mass : float32[n]               probability that a free answer would have been one that is allowed
+    usage : Usage                         nothing for an engine that asks no model
     """
 
     clusters: NDArray[np.int32]
     probabilities: NDArray[np.float32]
     label_mass: NDArray[np.float32]
+    usage: Usage = Usage()
 
 
 class Engine(Protocol):
