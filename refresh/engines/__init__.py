@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,37 @@ class Engine(Protocol):
         contexts : RowContexts of n rows
         top_n : ranks to return
         on_progress : called with the number of rows answered so far
+        """
+        ...
+
+
+@runtime_checkable
+class TextGenerator(Protocol):
+    """Continues prompts freely, without constraint: the description mode and the exact-match probe ask one.
+
+    Not every engine is one: ask with ``isinstance``. The continuation is untrusted text.
+    """
+
+    fingerprint: str
+    """All that determines the text besides the prompt."""
+
+    def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+        """Continue each prompt greedily (temperature 0).
+
+        Parameters
+        ----------
+        prompts : texts, tokenised by the model's own tokenizer
+        max_tokens : tokens after which a continuation ends, if its end token does not come first
+
+        Returns
+        -------
+        list of str
+            One continuation a prompt, in the order of the prompts, without the prompt and special tokens.
+
+        Raises
+        ------
+        EngineError
+            If the model fails.
         """
         ...
 
