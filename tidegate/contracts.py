@@ -282,12 +282,29 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     explanation: str
 
 
+class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What one gate before publishing says of a candidate table.
+
+    ``found`` is held against ``required`` (at least, or at most: the sentence says which); both are None where the gate
+    does not apply, which passes.
+    """
+
+    gate: str
+    found: float | None
+    required: float | None
+    is_passed: bool
+    sentence: str
+
+
 class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of an order.
 
+    ``outcome`` is ``completed``, ``backoff_only`` (no order, rows that cost no call), ``gate_failed`` (the candidate is
+    not good enough, so ``table_version`` goes on serving) or ``failed`` (likewise; ``problem`` says why).
     ``llm_calls`` counts the rows that the engine was asked for; ``reused`` those whose row key was known. ``model`` is
     the folder of the weights that answered, None for an engine without weights; ``rows_beyond_codebook`` were ordered
-    but name a cluster that the model has no code for, so their backoff serves them.
+    but name a cluster that the model has no code for, so their backoff serves them. ``faults`` counts the rows that
+    were invalid by what was wrong with them.
     """
 
     order_id: str
@@ -303,6 +320,12 @@ class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
     rows_beyond_codebook: int = 0
     model: str | None = None
     duration_seconds: float = 0.0
+    gates: tuple[GateVerdict, ...] = ()
+    """What was said of the candidate before it was published; empty where nothing changed."""
+    candidate: int | None = None
+    """Number that a candidate which failed is kept aside under, see ``tidegate refresh-gate``."""
+    problem: str | None = None
+    faults: dict[str, int] = {}
 
 
 def encode(record: msgspec.Struct) -> bytes:

@@ -18,6 +18,7 @@
     │   ├── StoreUnavailableError     for now: it is down, locked or full
     │   └── FencedError               another owner has moved the source's position
     ├── EngineError                   a model cannot be loaded, or answers out of contract
+    │   └── EngineUnavailableError    for now: its server is down, too slow or over a limit
     └── TableError                    a table version cannot be read or written
         └── CorruptTableError         its bytes are not what its manifest says
 
@@ -110,6 +111,10 @@ class FencedError(StoreError):
 
 class EngineError(TidegateError):
     """A model cannot be loaded, or its answers are out of contract."""
+
+
+class EngineUnavailableError(EngineError):
+    """The engine's server does not answer for now; trying again may help."""
 
 
 class TableError(TidegateError):
