@@ -143,11 +143,11 @@ class PromptBuilder:
         return replace(self, codebook=self.codebook.grown(names))
 
     def token_ids(self, contexts: RowContexts, vocabulary: Mapping[str, int]) -> Int64s:
-        """Render as token ids, one token per word and code. `O(n L)`.
+        """Render as token ids, one token per word and as many per code as it has levels. `O(n L)`.
 
         Parameters
         ----------
-        vocabulary : mapping of each word and code to its token id
+        vocabulary : token ids of each word and of each token of a code
 
         Returns
         -------
@@ -158,14 +158,19 @@ class PromptBuilder:
         CatalogueError
             If a cluster is beyond the codebook.
         """
-        table = self.columns(contexts, self.codebook.capacity)
-        tokens = np.array([vocabulary[code] for code in [*self.codebook.codes, NONE_CODE]], dtype=np.int64)
+        book, n_rows = self.codebook, len(contexts)
+        table = self.columns(contexts, book.capacity)
+        first = [np.array([vocabulary[token] for token in level], dtype=np.int64) for level in book.levels]
+        digits = book.digits(np.arange(book.capacity, dtype=np.int32))
+        tokens = np.full((book.capacity + 1, book.n_levels), vocabulary[NONE_CODE], dtype=np.int64)
+        for level, of_level in enumerate(first):
+            tokens[:-1, level] = of_level[digits[:, level]]
         columns: list[Int64s] = []
         for word in self.template.text.split():
-            if word in _PLACEHOLDERS:
-                columns += list(tokens[table[:, self._columns_of(word)]].T)  # -1 takes the last: none
+            if word in _PLACEHOLDERS:  # -1 takes the last row: none
+                columns += list(tokens[table[:, self._columns_of(word)]].reshape(n_rows, -1).T)
             else:
-                columns.append(np.full(len(contexts), vocabulary[word], dtype=np.int64))
+                columns.append(np.full(n_rows, vocabulary[word], dtype=np.int64))
         return np.stack(columns, axis=1)
 
     def texts(self, contexts: RowContexts, labels: Sequence[str] | None = None, separator: str = " ") -> list[str]:
@@ -179,7 +184,7 @@ class PromptBuilder:
         labels = self.codebook.codes if labels is None else labels
         table = self.columns(contexts, len(labels))
         pieces = re.split(r"\{(?:c1|c2|retrieved)\}", self.template.text)
-        words = [*labels, NONE_CODE]
+        words = [*labels, self.codebook.none]
         return [
             f"{pieces[0]}{words[c1]}{pieces[1]}{words[c2]}{pieces[2]}"
             f"{separator.join([words[cluster] for cluster in retrieved])}{pieces[3]}"

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refresh.codebook import Codebook, names_fingerprint
+from refresh.codebook import names_fingerprint
 from refresh.engines import Answers
-from refresh.engines.model_files import read_manifest, read_model, read_vocabulary
+from refresh.engines.model_files import read_codebook, read_manifest, read_model, read_vocabulary
 from refresh.prompts import PromptBuilder, RowContexts, Template
 from tidegate.errors import CatalogueError
 
@@ -59,12 +59,10 @@ class EmbeddedEngine:
                 "Use the catalogue that it was trained with, or train a model for this one",
                 place=str(folder),
             )
-        self._prompts = PromptBuilder(
-            Template(manifest.template_name, manifest.template_text),
-            Codebook.of(names, manifest.capacity),
-            manifest.n_retrieved,
-        )
-        self._vocabulary = read_vocabulary(folder, manifest)
+        template = Template(manifest.template_name, manifest.template_text)
+        codebook = read_codebook(folder, manifest, names)
+        self._prompts = PromptBuilder(template, codebook, manifest.n_retrieved)
+        self._vocabulary = read_vocabulary(folder, template, codebook)
         self._code_start = self._vocabulary[self._prompts.codebook.codes[0]]
         self._model = read_model(folder)
 

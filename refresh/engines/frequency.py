@@ -36,8 +36,8 @@ class FrequencyEngine:
     fingerprint = "frequency.v1"
 
     def __init__(self, names: Sequence[str], *, n_retrieved: int = 1) -> None:
-        # There is no vocabulary to run out of: all codes there can be.
-        self._prompts = PromptBuilder(Template.packaged(), Codebook.of(names, MAX_CLUSTERS), n_retrieved)
+        # There is no vocabulary to run out of: all codes there can be, in one level however many clusters there are.
+        self._prompts = PromptBuilder(Template.packaged(), Codebook(tuple(names), MAX_CLUSTERS), n_retrieved)
 
     @property
     def prompts(self) -> PromptBuilder:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from refresh.codebook import code_texts
+from refresh.codebook import NONE_CODE, Codebook
+from refresh.prompts import Template
 from tidegate.errors import EngineError
 from tidegate.files import flush_folder, sha256_of_file, write_atomically
 
@@ -134,25 +135,44 @@ def _check_files(folder: Path, manifest: ModelManifest) -> None:
             raise EngineError("The file is not the one that was written (checksum)", _RETRAIN, place=str(path))
 
 
-def read_vocabulary(folder: Path, manifest: ModelManifest) -> dict[str, int]:
-    """Token ids by word and code, once each code proves to be one token and all to be consecutive.
+def read_codebook(folder: Path, manifest: ModelManifest, names: Sequence[str]) -> Codebook:
+    """Codebook that the model was taught, for the catalogue as it is now.
 
     Raises
     ------
     EngineError
-        If the tokenizer splits a code, or belongs to another codebook.
+        If no codebook of so many codes is the one that the manifest means.
+    CatalogueError
+        If the catalogue outgrew the codes.
+    """
+    codebook = Codebook.of_fingerprint(names, manifest.capacity, manifest.codebook_fingerprint)
+    if codebook is None:
+        raise EngineError("The model was taught another codebook than this version makes", _RETRAIN, place=str(folder))
+    return codebook
+
+
+def read_vocabulary(folder: Path, template: Template, codebook: Codebook) -> dict[str, int]:
+    """Token ids by word and code token, once each proves to be one token and those of a level to be consecutive.
+
+    Raises
+    ------
+    EngineError
+        If the tokenizer splits a token of a code, or belongs to another codebook.
     """
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    codes = code_texts(manifest.capacity)
-    ids = tokenizer.encode(" ".join(codes), add_special_tokens=False).ids
-    first = ids[0] if ids else 0
     vocabulary: dict[str, int] = tokenizer.get_vocab()
-    unknown = [word for word in [*codes, *manifest.template_text.split()] if word not in vocabulary and "{" not in word]
-    if unknown or ids != list(range(first, first + len(codes))):
+    is_whole = all(word in vocabulary for word in (NONE_CODE, *template.words))
+    for level in codebook.levels:
+        ids = tokenizer.encode(" ".join(level), add_special_tokens=False).ids
+        first = ids[0] if ids else 0
+        is_whole &= all(token in vocabulary for token in level) and ids == list(range(first, first + len(level)))
+    if not is_whole:
         raise EngineError(
-            f"The tokenizer does not give each of {len(codes)} codes one token of its own", _RETRAIN, place=str(folder)
+            f"The tokenizer does not give each of {codebook.capacity} codes one token of its own a level",
+            _RETRAIN,
+            place=str(folder),
         )
     return vocabulary
 

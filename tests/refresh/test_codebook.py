@@ -42,3 +42,36 @@ def test_a_renamed_cluster_is_refused() -> None:
 def test_more_codes_than_ids_are_refused() -> None:
     with pytest.raises(CatalogueError, match="65536 is the most"):
         Codebook.of(["a"], 1 << 17)
+
+
+def test_up_to_1024_clusters_a_code_is_one_token_and_above_two() -> None:
+    assert [Codebook.of([str(n) for n in range(count)]).n_levels for count in (1, 1_024, 1_025)] == [1, 1, 2]
+
+
+def test_a_small_catalogues_codes_are_what_they_always_were() -> None:
+    assert Codebook.of(["a"]).fingerprint == "ddbab028cfaf4a557423959c76fe5fe891c701a972798653883dee16c908f530"
+
+
+@pytest.mark.parametrize("n_clusters", [1_025, 1_650, 12_000, 65_536])
+def test_two_levels_have_a_distinct_code_for_every_cluster_and_no_level_is_wider_than_engines_allow(
+    n_clusters: int,
+) -> None:
+    book = Codebook.of([str(n) for n in range(n_clusters)])
+    assert len(set(book.codes)) == book.capacity >= n_clusters
+    assert all(len(level) <= 1_024 for level in book.levels)
+    digits = book.digits(np.arange(book.capacity, dtype=np.int32))
+    high, low = book.levels
+    assert [f"{high[h]} {low[lo]}" for h, lo in digits.tolist()] == book.codes
+    np.testing.assert_array_equal(digits[:, 0] * book.n_low + digits[:, 1], np.arange(book.capacity))
+
+
+def test_a_catalogue_that_grows_past_1024_keeps_the_codes_it_began_with() -> None:
+    names = [str(n) for n in range(1_100)]
+    assert Codebook.of(names[:1_000]).grown(names).n_levels == 1
+    assert Codebook.of(names[:1_050]).grown(names).fingerprint == Codebook.of(names[:1_050]).fingerprint
+
+
+def test_a_codebook_is_found_again_by_its_fingerprint() -> None:
+    for book in (Codebook.of(["a"]), Codebook.of([str(n) for n in range(1_300)])):
+        assert Codebook.of_fingerprint(book.names, book.capacity, book.fingerprint) == book
+    assert Codebook.of_fingerprint(["a"], 64, "of another version") is None
