@@ -17,9 +17,11 @@
     ├── StoreError                    the run's store cannot be opened, or a commit was refused
     │   ├── StoreUnavailableError     for now: it is down, locked or full
     │   └── FencedError               another owner has moved the source's position
+    ├── OrderError                    an order's rows cannot be kept, or do not belong together
     ├── EngineError                   a model cannot be loaded, or answers out of contract
     │   └── EngineUnavailableError    for now: its server is down, too slow or over a limit
     └── TableError                    a table version cannot be read or written
+        ├── TableUnavailableError     for now: the place of the tables does not answer
         └── CorruptTableError         its bytes are not what its manifest says
 
 A message says what was found, what was required and what to do; the fields carry the same for programs.
@@ -109,6 +111,10 @@ class FencedError(StoreError):
     """Another owner has moved the source's position since it was read."""
 
 
+class OrderError(TidegateError):
+    """An order's rows cannot be kept on the way, or are not those that it was begun with."""
+
+
 class EngineError(TidegateError):
     """A model cannot be loaded, or its answers are out of contract."""
 
@@ -119,6 +125,10 @@ class EngineUnavailableError(EngineError):
 
 class TableError(TidegateError):
     """A table version cannot be read or written."""
+
+
+class TableUnavailableError(TableError):
+    """The place of the tables does not answer for now; trying again may help."""
 
 
 class CorruptTableError(TableError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 
@@ -21,6 +22,31 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
     sibling.replace(path)  # 2
     flush_folder(path.parent)  # 3
+
+
+def write_once(path: Path, content: bytes) -> bool:
+    """Create `path` whole unless it is there; tells whether this call created it.
+
+    Of several writers, on one host or sharing the folder, exactly one creates it.
+
+    1. Write a sibling file and flush it to the disk.
+    2. Link it to its name, which fails where there is one already.
+    3. Flush the folder.
+    """
+    # A process id would not do: two hosts may share the folder.
+    sibling = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        with sibling.open("wb") as file:  # 1
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(sibling, path)  # 2
+    except FileExistsError:
+        return False
+    finally:
+        sibling.unlink(missing_ok=True)
+    flush_folder(path.parent)  # 3
+    return True
 
 
 def flush_folder(folder: Path) -> None:
