@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +14,13 @@ from refresh.table_rows import LEVEL_BACKOFF, LEVEL_NONE, LEVEL_PAIR, Float32s, 
 from refresh.table_store import TableStore
 from tidegate.clock import Clock, SystemClock
 from tidegate.counts import pack_pairs
-from tidegate.errors import RequestError, TableError, TidegateError
+from tidegate.errors import RequestError, TableUnavailableError, TidegateError
 from tidegate.jit import kernel
 
 _LOG = logging.getLogger(__name__)
 DENSE_CELLS = 16_000_000  # 4,000 clusters, 64 MB; beyond it a pair is found by binary search
 LEVELS = {LEVEL_NONE: "none", LEVEL_BACKOFF: "backoff", LEVEL_PAIR: "pair"}
-_POINTER_UNREAD = (-1, -1, -1)
+_POINTER_UNREAD = object()
 
 
 class LookupAnswer(NamedTuple):
@@ -200,7 +200,8 @@ class Lookup:
     ----------
     store : TableStore
     check_every_ms : int
-        The pointer is looked at no more often than this (one `stat`); the call that finds it moved loads the version.
+        The pointer is looked at no more often than this (one `stat`, or one listing of a bucket); the call that finds
+        it moved loads the version.
     clock : Clock, optional
     on_swap : (int) -> None, optional
         Told each version that begins to serve.
@@ -233,11 +234,12 @@ class Lookup:
         self._on_swap, self._on_rejected = on_swap, on_rejected
         self._dense_cells = dense_cells
         self._served = ServedTable(0, TransitionTable.empty(()))
-        self._seen = _POINTER_UNREAD
+        self._seen: Hashable = _POINTER_UNREAD
         self._swapping = threading.Lock()
         self._due_seconds = 0.0
         self.n_rejected = 0
         self.rejected: TidegateError | None = None
+        self._rejected_version: TidegateError | None = None
         nobody = np.zeros(0, dtype=np.int32)
         self._served.many(nobody, nobody)  # compiles the kernels before anybody waits for an answer
         self.poll()
@@ -275,31 +277,28 @@ class Lookup:
         try:
             self._due_seconds = self._monotonic_seconds() + self.check_every_ms / 1_000
             return self._follow_pointer()
-        except OSError as error:  # such as too many open files: it may pass, so the pointer stays unread
-            self._reject(TableError(f"the version cannot be read ({error})", "It is tried again by itself"))
+        except (OSError, TableUnavailableError) as error:  # such as too many open files, or a bucket that is away
+            self._reject_for_now(error)
             return False
         finally:
             self._swapping.release()
 
     def _follow_pointer(self) -> bool:
-        seen = self._pointer_state()
+        seen = self._store.pointer_state()
         if seen == self._seen:
+            self.rejected = self._rejected_version
             return False
         try:
             is_new = self._swap()
-            self.rejected = None
+            self._rejected_version = self.rejected = None
+        except (OSError, TableUnavailableError):
+            raise
         except TidegateError as error:
             self._reject(error)
+            self._rejected_version = error
             is_new = False
         self._seen = seen
         return is_new
-
-    def _pointer_state(self) -> tuple[int, int, int]:
-        try:
-            found = self._store.pointer.stat()
-        except FileNotFoundError:
-            return _POINTER_UNREAD
-        return found.st_mtime_ns, found.st_ino, found.st_size
 
     def _swap(self) -> bool:
         version = self._store.current()
@@ -310,6 +309,13 @@ class Lookup:
         if self._on_swap is not None:
             self._on_swap(version)
         return True
+
+    def _reject_for_now(self, error: OSError | TableUnavailableError) -> None:
+        """Say once what may pass; the pointer stays unread, so that the next look tries again."""
+        if isinstance(error, OSError):
+            error = TableUnavailableError(f"the version cannot be read ({error})", "It is tried again by itself")
+        if str(error) != str(self.rejected):
+            self._reject(error)
 
     def _reject(self, error: TidegateError) -> None:
         self.n_rejected += 1

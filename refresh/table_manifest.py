@@ -138,13 +138,18 @@ def read_table(folder: Path, manifest: Manifest, mend: str, *, verify: bool) -> 
     CorruptTableError
         If a file is missing or is not what the manifest says.
     """
-    for name in (*(f"{array}.npy" for array in ARRAYS), NAMES):
-        _check_file(folder / name, manifest.files.get(name), mend, verify=verify)
+    check_files(folder, manifest, mend, verify=verify)
     names = _decoded(_read(folder / NAMES, mend), tuple[str, ...], folder / NAMES, mend)
     try:
         return TransitionTable(names, *(_mapped(folder / f"{name}.npy") for name in ARRAYS))
     except (ValueError, TableError) as error:
         raise CorruptTableError(f"the arrays cannot be read ({error})", mend, place=str(folder)) from error
+
+
+def check_files(folder: Path, manifest: Manifest, mend: str, *, verify: bool = True) -> None:
+    """Hold a version's files against its manifest; see `read_table`."""
+    for name in (*(f"{array}.npy" for array in ARRAYS), NAMES):
+        _check_file(folder / name, manifest.files.get(name), mend, verify=verify)
 
 
 def _check_file(path: Path, entry: FileEntry | None, mend: str, *, verify: bool) -> None:

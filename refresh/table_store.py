@@ -1,24 +1,16 @@
-"""Versions of the transition table on disk: published whole, never altered, one of them current.
+"""Versions of the transition table: published whole, never altered, one of them current.
 
-::
-
-    tables/
-    ├── CURRENT              the pointer: the version that serves, moved by one atomic rename
-    ├── history.jsonl        every move of the pointer: when, from, to, who, why
-    ├── .lock                held while a version is published, rolled back or deleted
-    └── v00000007/ …         see `refresh.table_manifest`
+Where they lie is a shelf's matter: a local folder (`refresh.table_shelf`) or any place that fsspec reaches
+(`refresh.table_bucket`); `refresh.table_place` opens the one that is named.
 """
 
 from __future__ import annotations
 
-import fcntl
 import getpass
 import logging
 import os
-import re
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,46 +18,48 @@ import msgspec
 from refresh.table import TransitionTable
 from refresh.table_diff import diff_tables, share_catalogue
 from refresh.table_manifest import Manifest, read_manifest, read_table, write_manifest, write_table_files
+from refresh.table_shelf import LocalShelf, PointerMove, Shelf
 from tidegate.clock import Clock, SystemClock
 from tidegate.contracts import Trigger
 from tidegate.errors import CorruptTableError, RequestError, TableError
-from tidegate.files import flush_folder, write_atomically
 
 _LOG = logging.getLogger(__name__)
-_FOLDER = re.compile(r"v(\d{8,})")
-_POINTER, _HISTORY, _LOCK, _TEMPORARY = "CURRENT", "history.jsonl", ".lock", ".tmp-"
-
-
-class PointerMove(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of the history: the pointer went from one version to another."""
-
-    time_ms: int
-    action: str
-    from_version: int | None
-    to_version: int
-    who: str
-    why: str
 
 
 class TableStore:
-    """The versions below one folder. Any number of readers; writers take turns.
+    """The versions of one place. Any number of readers; writers take turns.
 
     Parameters
     ----------
-    root : Path
-        Created on the first publish.
+    place : Path or Shelf
+        A local folder, created on the first publish, or another place.
     clock : Clock, optional
         Tells `created_ms` and the history's times.
     """
 
-    def __init__(self, root: Path, clock: Clock | None = None) -> None:
-        self.root = root
+    def __init__(self, place: Path | Shelf, clock: Clock | None = None) -> None:
+        self.shelf: Shelf = LocalShelf(place) if isinstance(place, Path) else place
         self._clock = clock or SystemClock()
 
     @property
-    def pointer(self) -> Path:
-        """The file that names the current version."""
-        return self.root / _POINTER
+    def root(self) -> Path:
+        """The folder that versions are mapped from; a cache where the place is no local folder."""
+        return self.shelf.root
+
+    @property
+    def place(self) -> str:
+        """Folder or URL of the versions."""
+        return self.shelf.place
+
+    def pointer_state(self) -> Hashable:
+        """Tell something that differs whenever the pointer has moved; None before the first publish.
+
+        Raises
+        ------
+        OSError, TableUnavailableError
+            If the place cannot be asked for now.
+        """
+        return self.shelf.pointer_state()
 
     def current(self) -> int | None:
         """Version that serves; None before the first publish.
@@ -75,20 +69,11 @@ class TableStore:
         CorruptTableError
             If the pointer does not name a version.
         """
-        try:
-            text = self.pointer.read_bytes().decode("ascii", "replace")
-        except FileNotFoundError:
-            return None
-        match = _FOLDER.fullmatch(text.strip())
-        if match is None:
-            found = f"found {text[:40]!r}, required is a version such as v00000001"
-            raise CorruptTableError(found, self._mend(None), place=str(self.pointer))
-        return int(match[1])
+        return self.shelf.current(partial(self._mend, None))
 
     def numbers(self) -> list[int]:
-        """Versions on disk, ascending, whether sound or not."""
-        names = (path.name for path in self.root.iterdir()) if self.root.is_dir() else iter(())
-        return sorted(int(match[1]) for name in names if (match := _FOLDER.fullmatch(name)))
+        """Versions that are there, ascending, whether sound or not."""
+        return self.shelf.numbers()
 
     def manifest(self, version: int) -> Manifest:
         """Read one version's manifest.
@@ -100,13 +85,14 @@ class TableStore:
         CorruptTableError
             If the manifest cannot be believed.
         """
-        if not self._folder(version).is_dir():
+        if not self.shelf.holds(version):
             on_disk = ", ".join(str(number) for number in self.numbers()) or "none"
             raise RequestError(f"there is no version {version}", f"Name one of those on disk: {on_disk}", place="table")
-        manifest = read_manifest(self._folder(version), self._mend(version))
+        folder = self.shelf.manifest_folder(version)
+        manifest = read_manifest(folder, self._mend(version))
         if manifest.version != version:
             found = f"the manifest is of version {manifest.version}, required is {version}"
-            raise CorruptTableError(found, self._mend(version), place=str(self._folder(version)))
+            raise CorruptTableError(found, self._mend(version), place=str(folder))
         return manifest
 
     def versions(self) -> list[Manifest]:
@@ -124,16 +110,24 @@ class TableStore:
             If a byte of it is not what the manifest says.
         """
         version = self._current_or_refuse() if version is None else version
-        manifest = self.manifest(version)
-        return read_table(self._folder(version), manifest, self._mend(version), verify=verify)
+        try:
+            return self._read(version, verify=verify)
+        except CorruptTableError:
+            if not self.shelf.forget(version):
+                raise
+            return self._read(version, verify=verify)  # a copy may have gone bad where the version has not
+
+    def _read(self, version: int, *, verify: bool) -> TransitionTable:
+        manifest, mend = self.manifest(version), self._mend(version)
+        return read_table(self.shelf.folder(version, mend), manifest, mend, verify=verify)
 
     def verify(self, version: int) -> Manifest:
         """Check every file of a version, and that the arrays still mean what was published; raises as `load` does."""
-        manifest = self.manifest(version)
         found = self.load(version).content_checksum()
+        manifest = self.manifest(version)
         if found != manifest.content_checksum:
             wrong = f"the content's checksum is {found}, the manifest expects {manifest.content_checksum}"
-            raise CorruptTableError(wrong, self._mend(version), place=str(self._folder(version)))
+            raise CorruptTableError(wrong, self._mend(version), place=str(self.shelf.manifest_folder(version)))
         return manifest
 
     def publish(
@@ -153,24 +147,25 @@ class TableStore:
 
         1. Take the lock, and remove what a crashed publisher left.
         2. Look for the same content.
-        3. Write arrays and manifest into a temporary folder, each file flushed.
-        4. Rename it to its version and flush the root: now the version exists, whole.
+        3. Write arrays and manifest where nobody looks, each file flushed.
+        4. Let it appear under its number: now the version exists, whole.
         5. Move the pointer: now it serves.
 
         Raises
         ------
         TableError
-            If another publisher is at work.
+            If another publisher is at work, or has moved the pointer meanwhile.
+        TableUnavailableError
+            If the place cannot be reached for now; the pointer stays.
         """
-        with self._locked():  # 1
-            for leftover in self.root.glob(f"{_TEMPORARY}*"):
-                shutil.rmtree(leftover)
+        with self.shelf.locked():  # 1
+            self.shelf.tidy()
             parent, checksum = self.current(), table.content_checksum()
             version = self._published(checksum, window_end_ms, parent)  # 2
             if version is None:
                 rows_changed, rows_reweighted = self._changes(table, parent)
                 draft = Manifest(
-                    version=max([*self.numbers(), parent or 0], default=0) + 1,
+                    version=self.shelf.claim((parent or 0) + 1),
                     parent=parent,
                     created_ms=self._clock.now_ms(),
                     window_end_ms=window_end_ms,
@@ -193,17 +188,17 @@ class TableStore:
             return version
 
     def _write_version(self, draft: Manifest, table: TransitionTable) -> int:
-        temporary = self.root / f"{_TEMPORARY}{draft.version}"
-        temporary.mkdir()
-        write_manifest(temporary, msgspec.structs.replace(draft, files=write_table_files(temporary, table)))  # 3
-        flush_folder(temporary)
-        temporary.rename(self._folder(draft.version))  # 4
-        flush_folder(self.root)
+        def fill(folder: Path) -> None:
+            write_manifest(folder, msgspec.structs.replace(draft, files=write_table_files(folder, table)))
+
+        self.shelf.add(draft.version, fill)
         return draft.version
 
     def _published(self, checksum: str, window_end_ms: int, parent: int | None) -> int | None:
         """Version that already is what shall be published: the current one, or an unpointed child of it."""
         for version in reversed(self.numbers()):
+            if version < (parent or 0):  # neither the parent nor a child of it
+                break
             try:
                 found = self.manifest(version)
                 is_same = (found.content_checksum, found.window_end_ms) == (checksum, window_end_ms)
@@ -248,15 +243,22 @@ class TableStore:
         TableError
             If a publisher is at work.
         """
-        if not self.root.is_dir():
+        if not self.numbers():
             self._current_or_refuse()
-        with self._locked():
+        with self.shelf.locked():
             current = self._current_if_readable()
             target = self._parent_of(current) if to is None else to
             self.verify(target)
             if target != current:
                 self._point_to(target, current, "rollback", who or _user(), why)
+                self._require(target)
             return target
+
+    def _require(self, version: int) -> None:
+        """Refuse to leave the pointer on a version that somebody deleted meanwhile (where a place has no locks)."""
+        if not self.shelf.holds(version):
+            found = f"version {version} was deleted while the pointer moved to it"
+            raise TableError(found, "Roll back to another version; readers keep the one they have", place=self.place)
 
     def retain(self, n_newest: int) -> list[int]:
         """Delete all but the newest versions and the current one; returns the numbers that went.
@@ -272,55 +274,31 @@ class TableStore:
         """
         if n_newest < 1:
             raise RequestError(f"{n_newest} versions cannot be retained", "Retain 1 or more", place="retain")
-        if not self.root.is_dir():
+        old = self.numbers()[:-n_newest]
+        if not old:
             return []
-        with self._locked():
-            deleted = [version for version in self.numbers()[:-n_newest] if version != self.current()]
-            for version in deleted:
-                # renamed first, so that no crash leaves half a version under its name
-                shutil.rmtree(self._folder(version).rename(self.root / f"{_TEMPORARY}deleted-{version}"))
-            flush_folder(self.root)
+        with self.shelf.locked():
+            deleted = []
+            for version in old:
+                if version != self.current():  # asked again each time: it may have moved where nothing can be locked
+                    self.shelf.remove(version)
+                    deleted.append(version)
         return deleted
 
     def history(self) -> list[PointerMove]:
-        """Read the moves of the pointer, oldest first; a line that a crash cut short is left out."""
-        path = self.root / _HISTORY
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        return [msgspec.json.decode(line, type=PointerMove) for line in lines if line.endswith(b"}\n")]
+        """Read the moves of the pointer, oldest first; one that a crash cut short is left out."""
+        return self.shelf.history()
 
     def _point_to(self, version: int, before: int | None, action: str, who: str, why: str) -> None:
         now_ms = self._clock.now_ms()
-        move = PointerMove(time_ms=now_ms, action=action, from_version=before, to_version=version, who=who, why=why)
-        write_atomically(self.pointer, f"{self._folder(version).name}\n".encode())
-        with (self.root / _HISTORY).open("ab+") as file:
-            if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
-                file.write(b"\n")  # end the line that a crash cut short
-            file.write(msgspec.json.encode(move) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the store's lock; the kernel drops it when the process dies."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / _LOCK).open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise TableError(
-                    "another publish, rollback or deletion is at work, only one can be",
-                    "Try again when it has ended (it takes seconds)",
-                    place=str(self.root / _LOCK),
-                ) from error
-            yield
-
-    def _folder(self, version: int) -> Path:
-        return self.root / f"v{version:08d}"
+        self.shelf.move(
+            PointerMove(time_ms=now_ms, action=action, from_version=before, to_version=version, who=who, why=why)
+        )
 
     def _current_or_refuse(self) -> int:
         version = self.current()
         if version is None:
-            raise RequestError("no version is current", "Publish a table first", place=str(self.root))
+            raise RequestError("no version is current", "Publish a table first", place=self.place)
         return version
 
     def _current_if_readable(self) -> int | None:

@@ -139,7 +139,7 @@ def test_a_corrupt_version_is_rejected_once_and_the_old_one_goes_on(
     store.rollback(1, why="version 2 is corrupt")
     lookup.poll()
     assert (lookup.version, lookup.rejected) == (1, None)
-    store.pointer.write_text("nonsense")
+    (store.root / "CURRENT").write_text("nonsense")
     lookup.poll()
     assert (lookup.version, lookup.n_rejected) == (1, 2)
 

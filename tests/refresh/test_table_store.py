@@ -214,7 +214,7 @@ def test_content_that_is_not_what_was_published_is_found_by_verify(two: TableSto
 
 
 def test_a_pointer_that_names_no_version_is_refused_and_mended_by_a_rollback(two: TableStore) -> None:
-    two.pointer.write_text("latest")
+    (two.root / "CURRENT").write_text("latest")
     with pytest.raises(CorruptTableError, match=r"found 'latest'.* rollback --to 2"):
         two.current()
     with pytest.raises(RequestError, match="the pointer names no version"):
