@@ -38,6 +38,9 @@ _NOT_IDENTITY = {
     "registry",
     "checkpoint_records",
     "keep_versions",
+    "tables",
+    "publish_topic",
+    "chunk_rows",
 }
 
 
@@ -103,6 +106,14 @@ class RunSettings(BaseSettings):
         "cusum", description="who watches the course of drift over windows"
     )
     top_n: int = Field(5, ge=1, le=20, description="ranked answers kept of each row")
+    chunk_rows: int = Field(4_096, ge=1, description="rows inferred at a time: what a crash may cost a worker at most")
+    tables: str | None = Field(
+        None,
+        description="place of the table versions: a folder, or a URL of fsspec; default: tables in the home folder",
+    )
+    publish_topic: str | None = Field(
+        None, description="compacted topic, beside the source's, that the serving table's rows are sent to"
+    )
     keep_versions: int = Field(100, ge=2, description="table versions kept; the serving one always is")
     seed: int = Field(0, ge=0, description="of every random choice")
     follow: bool = Field(False, description="stay at the end of a topic and wait for more")

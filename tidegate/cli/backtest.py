@@ -27,7 +27,19 @@ from tidegate.errors import RequestError
 from tidegate.files import write_atomically
 
 DEFAULT_POLICIES = "never,popular,backoff,every:2,always,adaptive,oracle"
-_LEFT_OUT = ("policy", "follow", "from_earliest", "serve", "host", "port", "checkpoint_records", "keep_versions")
+_LEFT_OUT = (
+    "policy",
+    "follow",
+    "from_earliest",
+    "serve",
+    "host",
+    "port",
+    "checkpoint_records",
+    "keep_versions",
+    "tables",
+    "publish_topic",
+    "chunk_rows",
+)
 
 
 @click.command("backtest")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from refresh.row_cache import RowCache
-from refresh.table_store import TableStore
+from refresh.table_place import open_tables
 from stream.database import Database
 from stream.run_reader import RunReader
 from tidegate.cli.assembly import deciding_of
@@ -105,7 +105,7 @@ def _replaying(reader: RunReader, settings: RunSettings) -> Replaying:
         reader, drift_options(settings), parse_duration(settings.pane, name="--pane"), sequences.window_panes
     )
     cache = RowCache(settings.home / "rows" / reader.run_id, settings.top_n)
-    tables = TableStore(settings.home / "tables", SystemClock())
+    tables = open_tables(settings.home, settings.tables, SystemClock())
     return Replaying(reader, deciding_of(settings, measuring, tables, sequences, cache))
 
 

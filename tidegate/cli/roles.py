@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from os import getpid
 
 from refresh.row_cache import RowCache
+from refresh.table_place import open_tables
 from refresh.table_store import TableStore
 from stream.database import Database
 from stream.ledger import Ledger
@@ -106,7 +107,7 @@ def open_role(settings: GroupSettings, clock: Clock, should_stop: Callable[[], b
             sequences=sequences,
             ledger=ledger,
             measuring=Measuring(ledger, drift_options(settings), sequences.pane_ms, sequences.window_panes),
-            tables=TableStore(settings.home / "tables", clock),
+            tables=open_tables(settings.home, settings.tables, clock),
             topics=topics,
             patiently=patiently,
         )

@@ -17,6 +17,7 @@ from refresh.lookup import ServedTable
 from refresh.table import TransitionTable
 from refresh.table_diff import diff_tables
 from refresh.table_manifest import Manifest
+from refresh.table_place import open_tables
 from refresh.table_store import TableStore
 from tidegate.clock import iso_utc
 from tidegate.counts import unpack_pairs
@@ -38,11 +39,14 @@ def _with_store(function: _F) -> _F:
         show_default=True,
         help="Folder of the embedded store; tables are under its tables/.",
     )
-    return home(click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(function))
+    tables = click.option(
+        "--tables", envvar="TIDEGATE_TABLES", help="Folder or URL of the versions; default: tables/ in the home folder."
+    )
+    return home(tables(click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(function)))
 
 
-def _store(home: Path) -> TableStore:
-    return TableStore(home / "tables")
+def _store(home: Path, tables: str | None) -> TableStore:
+    return open_tables(home, tables)
 
 
 @click.group("table")
@@ -52,9 +56,9 @@ def table_group() -> None:
 
 @table_group.command("list")
 @_with_store
-def list_versions(home: Path, as_json: bool) -> None:
+def list_versions(home: Path, tables: str | None, as_json: bool) -> None:
     """List all versions, newest first."""
-    store = _store(home)
+    store = _store(home, tables)
     current = store.current()
     rows = [_listed(store, version, current) for version in reversed(store.numbers())]
     if as_json:
@@ -112,9 +116,9 @@ def _mark(row: dict[str, Any]) -> str:
 @click.option("--pair", help='One pair, "A,B": names or ids.')
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Rows of pairs to print.")
 @_with_store
-def show(version: int | None, pair: str | None, limit: int, home: Path, as_json: bool) -> None:
+def show(version: int | None, pair: str | None, limit: int, home: Path, tables: str | None, as_json: bool) -> None:
     """Show a version (default: the one that serves), or its answer to one pair."""
-    store = _store(home)
+    store = _store(home, tables)
     version = _resolved(store, version)
     manifest, table = store.manifest(version), store.load(version)
     if pair is not None:
@@ -213,9 +217,9 @@ def _readings(served: ServedTable, text: str) -> Iterator[tuple[int, int]]:
 @click.argument("new", type=int)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Rows of each kind to print.")
 @_with_store
-def diff(old: int, new: int, limit: int, home: Path, as_json: bool) -> None:
+def diff(old: int, new: int, limit: int, home: Path, tables: str | None, as_json: bool) -> None:
     """Show what changed from version OLD to version NEW; c1 is * for rows of the backoff level."""
-    store = _store(home)
+    store = _store(home, tables)
     before, after = store.load(old), store.load(new)
     changes = diff_tables(after, before)
     kinds = {
@@ -267,11 +271,11 @@ def _answers_of(table: TransitionTable, c1: int, c2: int) -> list[dict[str, Any]
 @click.argument("version", type=int, required=False)
 @click.option("--all", "every", is_flag=True, help="Verify every version on disk.")
 @_with_store
-def verify(version: int | None, every: bool, home: Path, as_json: bool) -> None:
+def verify(version: int | None, every: bool, home: Path, tables: str | None, as_json: bool) -> None:
     """Check every byte of a version (default: the one that serves); exit code 1 if it is corrupt."""
     if every and version is not None:
         raise RequestError(f"version {version} and --all are both given", "Give one of them", place="verify")
-    store = _store(home)
+    store = _store(home, tables)
     results = [_verified(store, number) for number in (store.numbers() if every else [_resolved(store, version)])]
     if as_json:
         _print_json(results)
@@ -295,9 +299,9 @@ def _verified(store: TableStore, version: int) -> dict[str, Any]:
 @click.option("--to", type=int, help="Version to serve; default: the parent of the one that serves.")
 @click.option("--reason", required=True, help="Why, for the history.")
 @_with_store
-def rollback(to: int | None, reason: str, home: Path, as_json: bool) -> None:
+def rollback(to: int | None, reason: str, home: Path, tables: str | None, as_json: bool) -> None:
     """Let another version serve; it is verified first."""
-    store = _store(home)
+    store = _store(home, tables)
     version = store.rollback(to, why=reason)
     if as_json:
         _print_json({"version": version, "reason": reason})
@@ -308,9 +312,7 @@ def rollback(to: int | None, reason: str, home: Path, as_json: bool) -> None:
 def _resolved(store: TableStore, version: int | None) -> int:
     found = store.current() if version is None else version
     if found is None:
-        raise RequestError(
-            "no table has been published", "Run tidegate run first, or name --home", place=str(store.root)
-        )
+        raise RequestError("no table has been published", "Run tidegate run first, or name --home", place=store.place)
     return found
 
 
