@@ -1,28 +1,47 @@
-"""Prompts: the contexts of rows, rendered as token ids for our model and as text for any other engine.
-
-Order is static instruction, c1, c2, retrieved line, cue; with rows sorted by (c1, c2) neighbours share the longest
-possible prefix, which engines with a prefix cache compute once.
-"""
+"""Prompts: the contexts of rows, rendered as token ids for our model and as text for any other engine."""
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from importlib import resources
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refresh.catalogue_text import ClusterTexts
 from refresh.codebook import NONE_CODE, Codebook
+from refresh.template import DEFAULT_TEMPLATE, GROUPS, TEXT_TEMPLATE, Template, written
 from tidegate.errors import CatalogueError, ConfigError
+from tidegate.hashing import cluster_seeds
+
+__all__ = [
+    "DEFAULT_TEMPLATE",
+    "TEXT_TEMPLATE",
+    "PromptBuilder",
+    "RowContexts",
+    "Scoring",
+    "Template",
+    "sort_for_prefix",
+]
 
 Int32s = NDArray[np.int32]
 Int64s = NDArray[np.int64]
 
-DEFAULT_TEMPLATE = "next_interest.v1"
-_PLACEHOLDERS = ("{c1}", "{c2}", "{retrieved}")
+
+class Scoring(StrEnum):
+    """What an engine is to answer."""
+
+    CODES = "codes"  # a code, chosen among those that are allowed
+    DESCRIPTION = "description"  # the cluster's description, in free text that is matched exactly
+
+
+class Description(StrEnum):
+    """What describes a cluster where descriptions are answered."""
+
+    NAME = "name"
+    KEYWORDS = "keywords"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,77 +85,26 @@ def sort_for_prefix(contexts: RowContexts) -> Int64s:
     return order
 
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A versioned prompt with the placeholders ``{c1}``, ``{c2}`` and ``{retrieved}``, each once and in this order.
-
-    Attributes
-    ----------
-    name : str      with its version, ``next_interest.v1``
-    text : str
-
-    Examples
-    --------
-    >>> Template("pair.v1", "after {c1} {c2} others {retrieved} next").words
-    ('after', 'others', 'next')
-    """
-
-    name: str
-    text: str
-
-    def __post_init__(self) -> None:
-        """Refuse a template whose placeholders are not what prompts are made of."""
-        found = tuple(re.findall(r"\{[^}]*\}", self.text))
-        if found != _PLACEHOLDERS or any(self.text.split().count(each) != 1 for each in _PLACEHOLDERS):
-            raise ConfigError(
-                f"The template's placeholders are {' '.join(found) or 'none'}",
-                f"Write {' '.join(_PLACEHOLDERS)}, each once, in this order, with white space around",
-                place=self.name,
-            )
-
-    @classmethod
-    def packaged(cls, name: str = DEFAULT_TEMPLATE) -> Template:
-        """Read a template that comes with the package.
-
-        Raises
-        ------
-        ConfigError
-            If there is none of that name.
-        """
-        folder = resources.files("refresh") / "templates"
-        try:
-            return cls(name, (folder / f"{name}.txt").read_text("utf-8"))
-        except FileNotFoundError:
-            known = sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir())
-            raise ConfigError(
-                f"There is no prompt template {name!r}", f"Choose one of {', '.join(known)}", place="template"
-            ) from None
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of the text, hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Static words without repetition, in order."""
-        return tuple(dict.fromkeys(word for word in self.text.split() if word not in _PLACEHOLDERS))
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PromptBuilder:
-    """Renders contexts. All prompts of one builder have the same number of tokens, so batches need no padding.
+    """Renders contexts. All prompts of one builder with a code template have the same number of tokens: no padding.
 
     Attributes
     ----------
     template : Template
     codebook : Codebook
     n_retrieved : int       clusters in the retrieved line
+    keywords : by cluster name, as the catalogue's file has them
+    scoring : Scoring
+    described_by : Description     where descriptions are answered
     """
 
     template: Template
     codebook: Codebook
     n_retrieved: int = 1
+    keywords: Mapping[str, str] = field(default_factory=dict)
+    scoring: Scoring = Scoring.CODES
+    described_by: Description = Description.NAME
 
     def grown(self, names: Sequence[str]) -> PromptBuilder:
         """Return the builder for the catalogue as it is now (`Codebook.grown`)."""
@@ -157,42 +125,94 @@ class PromptBuilder:
         ------
         CatalogueError
             If a cluster is beyond the codebook.
+        ConfigError
+            If the template names clusters otherwise than by codes.
         """
+        if not self.template.is_code_template:
+            raise ConfigError(
+                "The template is text, and the model reads words and codes only",
+                f"Use one with the placeholders {' '.join(f'{{{group[0]}}}' for group in GROUPS)} alone",
+                place=self.template.name,
+            )
         book, n_rows = self.codebook, len(contexts)
         table = self.columns(contexts, book.capacity)
-        first = [np.array([vocabulary[token] for token in level], dtype=np.int64) for level in book.levels]
         digits = book.digits(np.arange(book.capacity, dtype=np.int32))
         tokens = np.full((book.capacity + 1, book.n_levels), vocabulary[NONE_CODE], dtype=np.int64)
-        for level, of_level in enumerate(first):
-            tokens[:-1, level] = of_level[digits[:, level]]
+        for number, level in enumerate(book.levels):
+            tokens[:-1, number] = np.array([vocabulary[token] for token in level], dtype=np.int64)[digits[:, number]]
         columns: list[Int64s] = []
         for word in self.template.text.split():
-            if word in _PLACEHOLDERS:  # -1 takes the last row: none
-                columns += list(tokens[table[:, self._columns_of(word)]].reshape(n_rows, -1).T)
+            if word[1:-1] in _COLUMNS and word[0] == "{":  # -1 takes the last row: none
+                columns += list(tokens[table[:, _COLUMNS[word[1:-1]]]].reshape(n_rows, -1).T)
             else:
                 columns.append(np.full(n_rows, vocabulary[word], dtype=np.int64))
         return np.stack(columns, axis=1)
 
-    def texts(self, contexts: RowContexts, labels: Sequence[str] | None = None, separator: str = " ") -> list[str]:
-        """Render as text.
+    def texts(self, contexts: RowContexts) -> list[str]:
+        """Render as text: of a code template, what tokenises to `token_ids`. `O(n L)`.
 
-        Parameters
-        ----------
-        labels : what stands for each cluster; its codes by default, so that the text tokenises to `token_ids`
-        separator : between retrieved clusters
+        Raises
+        ------
+        CatalogueError
+            If a cluster is beyond the codebook, or has no name yet that the template could say.
         """
-        labels = self.codebook.codes if labels is None else labels
-        table = self.columns(contexts, len(labels))
-        pieces = re.split(r"\{(?:c1|c2|retrieved)\}", self.template.text)
-        words = [*labels, self.codebook.none]
-        return [
-            f"{pieces[0]}{words[c1]}{pieces[1]}{words[c2]}{pieces[2]}"
-            f"{separator.join([words[cluster] for cluster in retrieved])}{pieces[3]}"
-            for c1, c2, *retrieved in table.tolist()
-        ]
+        is_coded = self.template.is_code_template
+        table = self.columns(contexts, self.codebook.capacity if is_coded else len(self.codebook.names)).tolist()
+        pieces: list[list[str]] = []
+        statics = self.template.statics
+        for placeholder, static in zip(self.template.placeholders, statics[1:], strict=True):
+            values, of_row = self._values(placeholder), _COLUMNS[placeholder]
+            pieces.append(
+                [written(placeholder, _values_of(row[of_row], values, placeholder)) + static for row in table]
+            )
+        return [statics[0] + "".join(row) for row in zip(*pieces, strict=True)]
 
-    def _columns_of(self, placeholder: str) -> slice:
-        return {"{c1}": slice(0, 1), "{c2}": slice(1, 2), "{retrieved}": slice(2, None)}[placeholder]
+    def _values(self, placeholder: str) -> Sequence[str]:
+        """Give what stands for each cluster in the place of a placeholder, by id."""
+        if placeholder in _CODE_PLACEHOLDERS:
+            return [*self.codebook.codes, self.codebook.none]
+        return self.cluster_texts.keywords if "keywords" in placeholder else self.cluster_texts.names
+
+    @cached_property
+    def cluster_texts(self) -> ClusterTexts:
+        """Names and keywords as prompts write them, by id."""
+        return ClusterTexts.of(self.codebook.names, self.keywords)
+
+    @property
+    def answers(self) -> Sequence[str]:
+        """What a free answer has to be for each cluster, by id.
+
+        Its description or, where codes are asked for or clusters are named by codes alone, its code.
+        """
+        if self._answers_codes:
+            return self.codebook.codes[: len(self.codebook.names)]
+        texts = self.cluster_texts
+        return texts.names if self.described_by is Description.NAME else texts.keywords
+
+    @property
+    def max_answer_tokens(self) -> int:
+        """Tokens after which a free answer may end: none is cut off, as no token is shorter than a character."""
+        return self.codebook.n_levels if self._answers_codes else max((len(each) for each in self.answers), default=1)
+
+    @property
+    def _answers_codes(self) -> bool:
+        return self.scoring is Scoring.CODES or self.template.is_code_template
+
+    @cached_property
+    def cluster_hashes(self) -> NDArray[np.uint64]:
+        """Hash of all that prompts and answers may say of each cluster, uint64[C + 1]; the last stands for none."""
+        is_by_keywords = self.scoring is Scoring.DESCRIPTION and self.described_by is Description.KEYWORDS
+        if not (self.template.speaks_keywords or is_by_keywords):
+            return self.codebook.name_hashes
+        said = [f"{len(name)} {name}{self.keywords.get(name, '')}" for name in self.codebook.names]
+        return np.append(cluster_seeds(said), np.uint64(0))
+
+    @property
+    def fingerprint(self) -> tuple[str, ...]:
+        """All of how rows are asked that they share."""
+        is_described = self.scoring is Scoring.DESCRIPTION
+        described = (f"{self.scoring} by {self.described_by}",) if is_described else ()
+        return (self.template.sha256, self.codebook.fingerprint, *described)
 
     def columns(self, contexts: RowContexts, n_labels: int) -> NDArray[np.int32]:
         """Return the clusters that prompts name, int32[n, 2 + n_retrieved], all below `n_labels`.
@@ -210,3 +230,19 @@ class PromptBuilder:
                 "Fine-tune a model for the larger catalogue: its codebook grows with it",
             )
         return table
+
+
+_CODE_PLACEHOLDERS = tuple(group[0] for group in GROUPS)
+_COLUMNS = {
+    placeholder: columns
+    for group, columns in zip(GROUPS, (slice(0, 1), slice(1, 2), slice(2, None)), strict=True)
+    for placeholder in group
+}
+
+
+def _values_of(clusters: Sequence[int], values: Sequence[str], placeholder: str) -> list[str]:
+    """Values of the clusters of one place: a code for each, a text for each that there is."""
+    if placeholder in _CODE_PLACEHOLDERS:
+        return [values[cluster] for cluster in clusters]  # -1 takes the last: none
+    texts = [values[cluster] for cluster in clusters if cluster >= 0]
+    return texts if any(texts) else []

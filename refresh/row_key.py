@@ -1,8 +1,8 @@
 """Row keys: a hash of all that determines a row. Equal key, equal row; it is never inferred again.
 
 What an engine answers follows from the prompt and from the engine. The prompt follows from the template, the
-codebook and the clusters it names; these enter by id *and* by name, so that a row never outlives a renamed cluster.
-New clusters leave the keys of all other rows as they are.
+codebook and the clusters it names; these enter by id *and* by name, and by keywords where the template says them, so
+that a row never outlives a renamed cluster. New clusters leave the keys of all other rows as they are.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ def row_keys(
     content = np.empty((len(contexts), shared.size + 2 * clusters.shape[1]), dtype=_WORD)
     content[:, : shared.size] = shared
     content[:, shared.size :: 2] = clusters
-    content[:, shared.size + 1 :: 2] = prompts.codebook.name_hashes[clusters]
+    content[:, shared.size + 1 :: 2] = prompts.cluster_hashes[clusters]
     return _hash_rows(content)
 
 
 def _shared_words(prompts: PromptBuilder, engine_fingerprint: str, adapter: str) -> NDArray[np.uint64]:
     """Condense what all rows share into 128 bits."""
-    parts = (prompts.template.sha256, prompts.codebook.fingerprint, engine_fingerprint, adapter)
+    parts = (*prompts.fingerprint, engine_fingerprint, adapter)
     digest = hashlib.sha256("\n".join(parts).encode()).digest()
     return np.frombuffer(digest[:16], dtype=_WORD)
 

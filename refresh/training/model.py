@@ -42,7 +42,14 @@ def new_tokenizer(template: Template, codebook: Codebook) -> PreTrainedTokenizer
     from tokenizers.pre_tokenizers import WhitespaceSplit
     from transformers import PreTrainedTokenizerFast
 
-    words = [UNKNOWN, PADDING, END, NONE_CODE, *template.words, *codebook.codes]
+    words = [
+        UNKNOWN,
+        PADDING,
+        END,
+        NONE_CODE,
+        *template.words,
+        *(token for level in codebook.levels for token in level),
+    ]
     tokenizer = Tokenizer(WordLevel({word: token for token, word in enumerate(words)}, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     wrap: Callable[..., PreTrainedTokenizerFast] = PreTrainedTokenizerFast

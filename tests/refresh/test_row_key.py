@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from refresh.codebook import Codebook
-from refresh.prompts import PromptBuilder, RowContexts, Template
+from refresh.engines.frequency import FrequencyEngine
+from refresh.prompts import TEXT_TEMPLATE, Description, PromptBuilder, RowContexts, Scoring, Template
 from refresh.row_key import row_keys
 from tests.refresh.tiny_world import NAMES, contexts_of, random_contexts
 
@@ -57,3 +58,34 @@ def test_retrieved_clusters_that_the_prompt_leaves_out_do_not_matter() -> None:
 
 def test_no_rows_have_no_keys() -> None:
     assert row_keys(contexts_of([]), PROMPTS, "m").shape == (0, 2)
+
+
+def test_keys_are_what_they_always_were() -> None:
+    contexts = contexts_of([(1, 2, 3), (-1, 4, 5), (6, 7, -1)])
+    engine = FrequencyEngine(NAMES)
+    assert [f"{high:016x}{low:016x}" for high, low in row_keys(contexts, PROMPTS, "m").tolist()] == [
+        "8080f53eefc9e147c5c506f3d5b75d13",
+        "4287285a42b8c3ea19b7647b04986f31",
+        "10aaa92908e85f9c68edc9c6957e0e50",
+    ]
+    assert [
+        f"{high:016x}{low:016x}" for high, low in row_keys(contexts, engine.prompts, engine.fingerprint).tolist()
+    ] == [
+        "48e39febf1919ff412ad82339a97602a",
+        "b7d40c3e7e081db3cbca9065019c0a40",
+        "7954db095420e487eab2e96bacb2374a",
+    ]
+
+
+def test_keywords_and_the_way_to_answer_change_keys_where_they_are_part_of_the_prompt() -> None:
+    text = replace(PROMPTS, template=Template.packaged(TEXT_TEMPLATE))
+    said = {NAMES[1]: "opera"}
+    keys = [
+        key(prompts=text),
+        key(prompts=replace(text, keywords=said)),
+        key(prompts=replace(text, scoring=Scoring.DESCRIPTION)),
+        key(prompts=replace(text, scoring=Scoring.DESCRIPTION, described_by=Description.KEYWORDS)),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key(prompts=replace(text, keywords={NAMES[9]: "of none of them"})) == keys[0]
+    assert key(prompts=replace(PROMPTS, keywords=said)) == key()
