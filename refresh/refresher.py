@@ -1,7 +1,8 @@
 """Carries an order out: ask the engine for the rows that are not known, validate, build the next table.
 
 1. Key every row by all that determines it; rows whose key is known are taken from the cache.
-2. Ask the engine for the others, and keep its valid answers in the cache before anything is published.
+2. Ask the engine for the others, in chunks that are kept one by one (`refresh.bulk`), and keep its valid answers in
+   the cache before anything is published.
 3. Build the next table: new rows in, retired rows out, backoff replaced. A row whose answer is invalid keeps its
    old value, or stays absent.
 """
@@ -9,12 +10,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refresh.engines import Engine
+from refresh.bulk import BulkOptions, InferenceReport, finish_order, infer_rows, sweep_orders
+from refresh.engines import Answers, Engine
 from refresh.evidence import Ranked
 from refresh.policies.plan import Plan
 from refresh.prompts import RowContexts
@@ -34,6 +36,18 @@ class Refreshed:
 
     table: TransitionTable
     result: RefreshResult
+    report: InferenceReport
+
+
+@dataclass(frozen=True, slots=True)
+class _Inferred:
+    """Answers of all rows of a plan; `is_free[n]` and `is_valid[n]` say which cost no call and which may be served."""
+
+    clusters: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
+    is_free: NDArray[np.bool_]
+    is_valid: NDArray[np.bool_]
+    report: InferenceReport
 
 
 class Refresher:
@@ -44,10 +58,11 @@ class Refresher:
     engine : answers rows, grown to the present catalogue
     cache : rows that were inferred before
     top_n : ranked answers kept of each row
+    bulk : how many rows are asked for
     """
 
-    def __init__(self, engine: Engine, cache: RowCache, *, top_n: int) -> None:
-        self._engine, self._cache, self._top_n = engine, cache, top_n
+    def __init__(self, engine: Engine, cache: RowCache, *, top_n: int, bulk: BulkOptions | None = None) -> None:
+        self._engine, self._cache, self._top_n, self._bulk = engine, cache, top_n, bulk or BulkOptions()
 
     def execute(
         self,
@@ -68,26 +83,17 @@ class Refresher:
         Raises
         ------
         EngineError
-            If the engine fails; `table` is untouched.
+            If the engine fails; `table` is untouched, and finished chunks are kept.
+        OrderError
+            If inferred rows cannot be kept; `table` is untouched.
+        RequestError
+            If an earlier attempt of the order was begun with something else.
         """
         contexts, n_pairs = _contexts(plan), plan.pairs.shape[0]
         keys = row_keys(contexts, self._engine.prompts, self._engine.fingerprint)  # 1
-        known = self._cache.find(keys, pane)
-        reuses = known.is_free if not plan.replaces_rows else np.zeros(len(contexts), np.bool_)
-        clusters, probabilities = known.clusters.copy(), known.probabilities.copy()
-        asked = np.flatnonzero(~known.is_known)
-        is_valid = np.ones(len(contexts), np.bool_)
-        if asked.size:  # 2
-            answers = self._engine.infer(
-                contexts[asked],
-                top_n=self._top_n,
-                on_progress=on_progress and (lambda n_done: on_progress(n_done, asked.size)),
-            )
-            n_clusters = len(self._engine.prompts.codebook.names)
-            is_valid[asked] = validate(answers, contexts[asked], n_clusters).valid
-            clusters[asked], probabilities[asked] = answers.clusters, answers.probabilities
-            kept = asked[is_valid[asked]]
-            self._cache.keep(keys[kept], pane, clusters[kept], probabilities[kept], _codes(contexts[kept]))
+        inferred = self._inferred(plan, keys, contexts, pane, on_progress)  # 2
+        clusters, probabilities, is_valid = inferred.clusters, inferred.probabilities, inferred.is_valid
+        reuses = inferred.is_free if not plan.replaces_rows else np.zeros(len(contexts), np.bool_)
         of_pair = np.flatnonzero(is_valid[:n_pairs])  # 3
         rows = PairRows(
             pairs=plan.pairs[of_pair],
@@ -107,7 +113,7 @@ class Refresher:
         return Refreshed(
             refreshed,
             RefreshResult(
-                order_id=order.order_id if order else f"backoff-{pane}",
+                order_id=order_id_of(plan, pane),
                 window_end_ms=window_end_ms,
                 trigger=order.trigger if order else Trigger.POLICY,
                 outcome="completed" if order else "backoff_only",
@@ -118,7 +124,86 @@ class Refresher:
                 rows_invalid=int((~is_valid).sum()),
                 rows_retired=int(np.isin(retired, table.pairs).sum()),
             ),
+            inferred.report,
         )
+
+    def _inferred(
+        self,
+        plan: Plan,
+        keys: NDArray[np.uint64],
+        contexts: RowContexts,
+        pane: int,
+        on_progress: Callable[[int, int], None] | None,
+    ) -> _Inferred:
+        """Answer all rows, those that are known from the cache; valid new answers are kept there."""
+        order_id, is_by_hand = order_id_of(plan, pane), is_ordered_by_hand(plan)
+        folder = None if self._cache.orders is None else self._cache.orders / order_id
+        if self._cache.orders is not None:
+            sweep_orders(self._cache.orders, pane=pane, is_by_hand=is_by_hand)
+        self._cache.catch_up()
+        # A person pays once: what the run itself asked for at this pane is known, not part of an order that crashed.
+        free_before = pane + 1 if is_by_hand else pane
+        known = self._cache.find(keys, free_before)
+        is_free = known.is_free
+        answers, report = None, InferenceReport()
+        while answers is None and not known.is_known.all():
+            asked = np.flatnonzero(~known.is_known)
+            found = infer_rows(
+                self._engine,
+                keys[asked],
+                contexts[asked],
+                self._bulk,
+                top_n=self._top_n,
+                folder=folder,
+                pane=pane,
+                is_by_hand=is_by_hand,
+                on_progress=on_progress,
+            )
+            if found is None:  # another worker was there, and keeps what it found in the cache
+                self._cache.catch_up()
+                known = self._cache.find(keys, free_before)
+            else:
+                answers, report = found
+        clusters, probabilities = known.clusters.copy(), known.probabilities.copy()
+        is_valid = np.ones(len(contexts), np.bool_)
+        if answers is not None:
+            checked = validate(answers, contexts[asked], len(self._engine.prompts.codebook.names))
+            is_valid[asked] = checked.valid
+            clusters[asked], probabilities[asked] = answers.clusters, answers.probabilities
+            self._keep(keys[asked], pane, answers, contexts[asked], checked.valid)
+            report = replace(report, faults={str(fault): n for fault, n in checked.faults.items()})
+        if folder is not None:
+            finish_order(folder)
+        self._bulk.on_report(report)
+        return _Inferred(clusters, probabilities, is_free, is_valid, report)
+
+    def _keep(
+        self,
+        keys: NDArray[np.uint64],
+        pane: int,
+        answers: Answers,
+        contexts: RowContexts,
+        is_valid: NDArray[np.bool_],
+    ) -> None:
+        kept = np.flatnonzero(is_valid)
+        self._cache.keep(
+            keys[kept],
+            pane,
+            answers.clusters[kept],
+            answers.probabilities[kept],
+            _codes(contexts[kept]),
+            answers.label_mass[kept],
+        )
+
+
+def order_id_of(plan: Plan, pane: int) -> str:
+    """Name a plan's order; where there is none, that of the rows that the backoff level takes."""
+    return plan.order.order_id if plan.order else f"backoff-{pane}"
+
+
+def is_ordered_by_hand(plan: Plan) -> bool:
+    """Whether a person asked, not the run's policy."""
+    return plan.order is not None and plan.order.trigger is Trigger.OPERATOR
 
 
 def _contexts(plan: Plan) -> RowContexts:

@@ -226,7 +226,7 @@ class RowCache:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
+    """Tell what changes when a file is replaced; None where there is none."""
     try:
         found = path.stat()
     except FileNotFoundError:

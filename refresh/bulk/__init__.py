@@ -7,7 +7,7 @@ whose answers are kept in memory only, is asked for directly.
 
 from refresh.bulk.inference import infer_rows
 from refresh.bulk.options import BulkOptions
-from refresh.bulk.orders import sweep_orders
+from refresh.bulk.orders import finish_order, sweep_orders
 from refresh.bulk.report import InferenceReport
 
-__all__ = ["BulkOptions", "InferenceReport", "infer_rows", "sweep_orders"]
+__all__ = ["BulkOptions", "InferenceReport", "finish_order", "infer_rows", "sweep_orders"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,10 +79,8 @@ class Claims:
 
     def release(self, claim: Claim) -> None:
         """Let another worker have the chunk at once."""
-        try:
+        with suppress(OSError):  # it expires by itself
             write_atomically(self._path(claim), msgspec.json.encode(Lease(self._owner, 0)))
-        except OSError:
-            pass  # it expires by itself
 
     @contextmanager
     def held(self, claim: Claim) -> Iterator[None]:
@@ -113,7 +111,7 @@ class Claims:
         return self._folder / f"{claim.chunk:06d}.lease-{claim.number:04d}"
 
     def _last(self, chunk: int) -> int:
-        """Number of the latest claim; 0 where there is none."""
+        """Find the number of the latest claim; 0 where there is none."""
         numbers = [path.name.rpartition("-")[2] for path in self._folder.glob(f"{chunk:06d}.lease-*")]
         return max((int(number) for number in numbers if number.isdecimal()), default=0)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.bulk.options import BulkOptions
-from refresh.bulk.orders import BulkOrder, begin_order
+from refresh.bulk.orders import BulkOrder, begin_order, is_unfinished
 from refresh.bulk.report import InferenceReport
 from refresh.bulk.worker import BulkWorker, OrderGoneError
 from refresh.engines import Answers, Engine
@@ -50,7 +50,8 @@ def infer_rows(
     OrderError
         If rows cannot be kept.
     """
-    if folder is None or len(contexts) <= options.chunk_rows:
+    fits_one_chunk = len(contexts) <= options.chunk_rows
+    if folder is None or (fits_one_chunk and not is_unfinished(folder)):
         return _infer_at_once(engine, contexts, options, top_n, on_progress)
     order = BulkOrder.of(
         engine,

@@ -146,6 +146,11 @@ def begin_order(folder: Path, order: BulkOrder, *, restarts: bool = False) -> Bu
     if restarts or (folder / _DONE).exists():
         discard_order(folder)
     begun = _found(folder)
+    if begun is not None and not order.manifest.is_by_hand and _has_other_rows_only(begun, order):
+        # No flag of a person's: a damaged file of known rows was dropped since, say.
+        _LOG.warning("%s: the order was begun with other rows; it is begun anew", folder)
+        discard_order(folder)
+        begun = None
     if begun is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +184,7 @@ def read_order(folder: Path) -> BulkOrder:
         if hashlib.sha256(content).hexdigest() != manifest.rows_sha256:
             raise ValueError("the rows are not those of the manifest")
         with np.load(io.BytesIO(content), allow_pickle=False) as columns:
-            share = columns["retrieved_share"] if "retrieved_share" in columns else None
+            share = columns.get("retrieved_share")
             contexts = RowContexts(columns["c1"], columns["c2"], columns["retrieved"], share)
             return BulkOrder(manifest, columns["keys"], contexts)
     except (OSError, *_DAMAGES) as error:
@@ -191,6 +196,11 @@ def read_order(folder: Path) -> BulkOrder:
 def is_begun(folder: Path) -> bool:
     """Whether there is an order in a folder."""
     return (folder / _MANIFEST).exists()
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether there is an order in a folder whose answers nobody keeps yet."""
+    return is_begun(folder) and not (folder / _DONE).exists()
 
 
 def finish_order(folder: Path) -> None:
@@ -241,12 +251,20 @@ def _found(folder: Path) -> BulkOrder | None:
         return None
 
 
-def _differences(begun: BulkOrder, order: BulkOrder) -> list[str]:
-    differences = [
-        f"{meaning} was {then}, now {now}"
+def _has_other_rows_only(begun: BulkOrder, order: BulkOrder) -> bool:
+    return not _other_settings(begun, order) and begun.places(order.keys) is None
+
+
+def _other_settings(begun: BulkOrder, order: BulkOrder) -> list[str]:
+    return [
+        f"{meaning} was {_shown(then)}, now {_shown(now)}"
         for name, meaning in _MUST_AGREE.items()
-        if (then := _shown(getattr(begun.manifest, name))) != (now := _shown(getattr(order.manifest, name)))
+        if (then := getattr(begun.manifest, name)) != (now := getattr(order.manifest, name))
     ]
+
+
+def _differences(begun: BulkOrder, order: BulkOrder) -> list[str]:
+    differences = _other_settings(begun, order)
     if not differences and begun.places(order.keys) is None:
         differences.append(f"it has other rows ({begun.manifest.n_rows} then, {order.manifest.n_rows} now)")
     return differences

@@ -29,6 +29,6 @@ class InferenceReport:
     n_inferred: int = 0
     n_of_others: int = 0
     n_damaged: int = 0
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     faults: dict[str, int] = field(default_factory=dict)

@@ -55,7 +55,7 @@ class Shards:
         return self._folder / f"{chunk:06d}.shard"
 
     def missing(self) -> list[int]:
-        """Chunks without a sound shard, ascending. Each shard is verified once; a damaged one is removed and said so."""
+        """List chunks without a sound shard, ascending. Each is verified once; a damaged one is removed and said so."""
         names = {path.name for path in self._folder.glob("*.shard")}
         for chunk in range(self._order.manifest.n_chunks):
             if chunk not in self._sound and self.path(chunk).name in names:
@@ -63,7 +63,7 @@ class Shards:
         return [chunk for chunk in range(self._order.manifest.n_chunks) if chunk not in self._sound]
 
     def facts(self) -> dict[int, ShardFacts]:
-        """What is known of the sound shards, by chunk."""
+        """Give what is known of the sound shards, by chunk."""
         return dict(self._sound)
 
     def write(self, chunk: int, answers: Answers, owner: str, seconds: float) -> bool:

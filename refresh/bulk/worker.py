@@ -152,7 +152,7 @@ class BulkWorker:
             answers = self._engine.infer(
                 self._order.contexts[rows],
                 top_n=self._order.manifest.top_n,
-                on_progress=lambda n_done: self._tell(n_done),
+                on_progress=self._tell,
             )
             if self._shards.write(claim.chunk, answers, self._owner, clock.monotonic_seconds() - started):
                 self._inferred.add(claim.chunk)
@@ -173,8 +173,8 @@ def help_with(folder: Path, engine: Engine, options: BulkOptions | None = None) 
     order = read_order(folder)
     if engine.fingerprint != order.manifest.engine_fingerprint:
         raise OrderError(
-            f"the order was begun with engine {order.manifest.engine_name} ({order.manifest.engine_fingerprint[:12]}…), "
-            f"this worker has {engine.name} ({engine.fingerprint[:12]}…)",
+            f"the order was begun with engine {order.manifest.engine_name} ({order.manifest.engine_fingerprint[:12]}…),"
+            f" this worker has {engine.name} ({engine.fingerprint[:12]}…)",
             "Start all workers with the same flags and the same model",
             place=str(folder),
         )

@@ -193,7 +193,15 @@ def test_a_run_is_known_by_every_flag_that_changes_its_result(field: str) -> Non
 
 def test_every_setting_is_either_part_of_the_identity_or_knowingly_not() -> None:
     apart = {"source", "home", "serve", "host", "port", "follow", "from_earliest", "kafka"}
-    apart |= {"checkpoint_records", "keep_versions", "tables", "publish_topic", "schema_registry", "registry"}
+    apart |= {
+        "checkpoint_records",
+        "chunk_rows",
+        "keep_versions",
+        "tables",
+        "publish_topic",
+        "schema_registry",
+        "registry",
+    }
     assert set(RunSettings.model_fields) == set(CHANGED) | apart
 
 

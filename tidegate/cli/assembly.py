@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
+from refresh.bulk import BulkOptions
 from refresh.fine_tune_flag import FlagOptions
 from refresh.policies import Policy, PolicyOptions, open_policy
 from refresh.row_cache import RowCache
+from refresh.table_place import open_tables
 from refresh.table_store import TableStore
 from stream.events import Source
 from stream.sequences import SequenceOptions
@@ -81,7 +83,7 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
         worker = StreamWorker(
             source, store, options, known_clusters=catalogue, checkpoint_records=settings.checkpoint_records
         )
-        tables = TableStore(settings.home / "tables", clock)
+        tables = open_tables(settings.home, settings.tables, clock)
         measuring = Measuring(store, drift_options(settings), sequences.pane_ms, sequences.window_panes)
         deciding = deciding_of(settings, measuring, tables, sequences, cache)
         engines = open_keeper(settings, store.run_id, on_training)
@@ -89,7 +91,16 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
             store=store,
             worker=worker,
             deciding=deciding,
-            refreshing=Refreshing(measuring, engines, cache, tables, clock, settings.top_n, settings.keep_versions),
+            refreshing=Refreshing(
+                measuring,
+                engines,
+                cache,
+                tables,
+                clock,
+                settings.top_n,
+                settings.keep_versions,
+                BulkOptions(chunk_rows=settings.chunk_rows, clock=clock),
+            ),
             scoring=Scoring(measuring, tables),
         )
         yield Assembly(source, parts, [decode_record(body) for body in store.records().values()])

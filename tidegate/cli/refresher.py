@@ -10,6 +10,7 @@ from typing import Any
 import click
 from confluent_kafka import OFFSET_END, TopicPartition
 
+from refresh.bulk import BulkOptions
 from stream.sources.kafka_log import open_consumer
 from tidegate.cli.answering import RefreshRole, is_over
 from tidegate.cli.assembly import deciding_of
@@ -47,6 +48,7 @@ def refresher_of(role: Role) -> RefreshRole:
         role.clock,
         settings.top_n,
         settings.keep_versions,
+        BulkOptions(chunk_rows=settings.chunk_rows, owner=role.owner, clock=role.clock),
     )
     return RefreshRole(
         role.ledger,

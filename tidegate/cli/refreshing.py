@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
+from refresh.bulk import BulkOptions
 from refresh.policies.plan import reason_counts, within_codebook
 from refresh.refresher import Refresher
 from refresh.row_cache import RowCache
@@ -30,6 +31,7 @@ class Refreshing:
     clock: Clock
     top_n: int
     keep_versions: int
+    bulk: BulkOptions = field(default_factory=BulkOptions)
 
     def execute(
         self, record: PaneRecord, planned: Planned, on_rows: Callable[[int, int], None] | None = None
@@ -44,7 +46,7 @@ class Refreshing:
         names, window = self.measuring.reader.cluster_names(), self.measuring.window(record.pane)
         engine = self.engines.engine(names, window, record.pane, record.model)
         plan = within_codebook(planned.plan, engine.prompts.codebook.capacity)
-        refreshed = Refresher(engine, self.cache, top_n=self.top_n).execute(
+        refreshed = Refresher(engine, self.cache, top_n=self.top_n, bulk=self.bulk).execute(
             plan,
             planned.table,
             table_version=version or 0,
