@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from refresh.engines import Engine
 from refresh.prompts import RowContexts, sort_for_prefix
 from tidegate.errors import OrderError, RequestError
-from tidegate.files import write_atomically, write_once
+from tidegate.files import write_once
 
 _LOG = logging.getLogger(__name__)
 _MANIFEST, _DONE = "order.json", "done"
@@ -154,7 +154,7 @@ def begin_order(folder: Path, order: BulkOrder, *, restarts: bool = False) -> Bu
     if begun is None:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / _rows_name(order.manifest), _rows_of(order.keys, order.contexts))
+            write_once(folder / _rows_name(order.manifest), _rows_of(order.keys, order.contexts))
             if write_once(folder / _MANIFEST, msgspec.json.format(msgspec.json.encode(order.manifest)) + b"\n"):
                 return order
         except OSError as error:
