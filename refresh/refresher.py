@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from refresh.bulk import BulkOptions, InferenceReport, finish_order, infer_rows, sweep_orders
 from refresh.engines import Answers, Engine
 from refresh.evidence import Ranked
+from refresh.gates.answers import Asked
 from refresh.policies.plan import Plan
 from refresh.prompts import RowContexts
 from refresh.row_cache import RowCache, context_codes
@@ -32,11 +33,17 @@ from tidegate.counts import pack_pairs, unpack_pairs
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """The next table and how it came about; `result.table_version` is still that of the table before."""
+    """The next table and how it came about; `result.table_version` is still that of the table before.
+
+    Attributes
+    ----------
+    asked : Asked       what its gates judge the answers by: the same after a crash, when all are in the cache
+    """
 
     table: TransitionTable
     result: RefreshResult
     report: InferenceReport
+    asked: Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +54,19 @@ class _Inferred:
     probabilities: NDArray[np.float32]
     is_free: NDArray[np.bool_]
     is_valid: NDArray[np.bool_]
+    label_mass: NDArray[np.float32]
     report: InferenceReport
+
+    @property
+    def asked(self) -> Asked:
+        """What was asked for, and how it was answered."""
+        answered = self.label_mass[~self.is_free & self.is_valid & np.isfinite(self.label_mass)]
+        return Asked(
+            n_rows=int((~self.is_free).sum()),
+            n_invalid=int((~self.is_valid).sum()),
+            faults=self.report.faults,
+            label_mass_mean=float(answered.mean(dtype=np.float64)) if answered.size else None,
+        )
 
 
 class Refresher:
@@ -123,8 +142,10 @@ class Refresher:
                 rows_changed=diff_tables(refreshed, table).rows_changed,
                 rows_invalid=int((~is_valid).sum()),
                 rows_retired=int(np.isin(retired, table.pairs).sum()),
+                faults=inferred.report.faults,
             ),
             inferred.report,
+            inferred.asked,
         )
 
     def _inferred(
@@ -164,18 +185,23 @@ class Refresher:
                 known = self._cache.find(keys, free_before)
             else:
                 answers, report = found
-        clusters, probabilities = known.clusters.copy(), known.probabilities.copy()
+        clusters, probabilities, label_mass = (
+            known.clusters.copy(),
+            known.probabilities.copy(),
+            known.label_mass.copy(),
+        )
         is_valid = np.ones(len(contexts), np.bool_)
         if answers is not None:
-            checked = validate(answers, contexts[asked], len(self._engine.prompts.codebook.names))
-            is_valid[asked] = checked.valid
+            n_clusters = len(self._engine.prompts.codebook.names)
+            checked = validate(answers, contexts[asked], n_clusters, top_n=self._top_n)
+            is_valid[asked], label_mass[asked] = checked.valid, answers.label_mass
             clusters[asked], probabilities[asked] = answers.clusters, answers.probabilities
             self._keep(keys[asked], pane, answers, contexts[asked], checked.valid)
             report = replace(report, faults={str(fault): n for fault, n in checked.faults.items()})
         if folder is not None:
             finish_order(folder)
         self._bulk.on_report(report)
-        return _Inferred(clusters, probabilities, is_free, is_valid, report)
+        return _Inferred(clusters, probabilities, is_free, is_valid, label_mass, report)
 
     def _keep(
         self,

@@ -24,7 +24,8 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
     ``expected_hits`` and ``realised_hits`` are of rows bought, in the pane after the purchase, older ones fading;
     ``exposed_hits`` are the hits of either answer there, whose number bounds how sure the realised ones are.
     ``placed_hits`` are expected of the rows that were ordered last. ``calls`` are those ordered, by pane, of the last
-    day. ``statistic`` and ``level`` are what a trigger accumulates and compares with.
+    day. ``statistic`` and ``level`` are what a trigger accumulates and compares with. ``n_failed_orders`` in a row were
+    not published, so that no order is placed before ``held_until_pane`` (`refresh.policies.holding`).
     """
 
     expected_hits: float = 0.0
@@ -35,6 +36,8 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
     statistic: float = 0.0
     level: float | None = None
     n_panes_since_refresh: int = 0
+    n_failed_orders: int = 0
+    held_until_pane: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class View:
     table : TransitionTable or None    that serves now
     scored, hits : int          transitions of the pane that a table scored, and next-hits among them
     is_known : which rows cost no call
-    last_order : RefreshOrder or None    placed at the pane before
+    last_order : RefreshOrder or None    placed at the pane before, and published
     state : PolicyState         that the policy left at the pane before
     """
 

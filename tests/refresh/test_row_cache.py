@@ -232,3 +232,22 @@ def test_a_file_that_another_process_has_dropped_meanwhile_is_no_failure(
 
     monkeypatch.setattr(Path, "read_bytes", gone)
     assert len(RowCache(tmp_path, TOP_N)) == 0
+
+
+def test_the_label_mass_comes_back_and_is_not_a_number_where_nobody_told(tmp_path: Path) -> None:
+    cache = RowCache(tmp_path, TOP_N)
+    cache.keep(_keys(1, 2), 5, *_answers(1, 2), label_mass=np.array([0.25, 0.5], np.float32))
+    cache.keep(_keys(3), 6, *_answers(3))
+    for one in (cache, RowCache(tmp_path, TOP_N)):
+        found = one.find(_keys(2, 3, 9), 7).label_mass
+        assert found.dtype == np.float32
+        assert found[0] == 0.5
+        assert np.isnan(found[1:]).all()
+
+
+def test_a_file_whose_columns_differ_in_length_is_dropped_whole(tmp_path: Path) -> None:
+    clusters, probabilities = _answers(1, 2)
+    content = {"keys": _keys(1, 2), "clusters": clusters, "probabilities": probabilities}
+    np.savez(tmp_path / "pane-000000000005.npz", **content, label_mass=np.ones(3, np.float32))
+    assert len(RowCache(tmp_path, TOP_N)) == 0
+    assert not list(tmp_path.iterdir())

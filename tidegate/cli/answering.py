@@ -59,7 +59,9 @@ class Controller:
         if decision.asks_for_refresh and result is None:
             return False
         known = None if result is None else msgspec.json.decode(result, type=RefreshResult)
-        record = self.deciding.conclude(decision.record, known)
+        before = self.ledger.get(RECORDS, pane - 1)
+        last = None if before is None else decode_record(before)
+        record = self.deciding.conclude(decision.record, known, last)
         if self.ledger.put(RECORDS, pane, encode(record)):
             self.on_record(record)
         return True

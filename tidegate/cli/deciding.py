@@ -12,6 +12,7 @@ import msgspec
 from refresh.evidence import Evidence
 from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, judge_weights
 from refresh.policies import Plan, Policy, PolicyState, View
+from refresh.policies.holding import after_failure, after_success, held
 from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
 from refresh.table_store import TableStore
@@ -22,7 +23,7 @@ from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
 from tidegate.cli.scoring import serving_version
-from tidegate.contracts import Decision, DriftReport, RefreshResult
+from tidegate.contracts import Decision, DriftReport, RefreshOrder, RefreshResult
 from tidegate.hashing import cluster_seeds
 
 
@@ -132,15 +133,22 @@ class Deciding:
             scored=int(stats[SCORED]),
             hits=int(stats[HITS_NEXT]),
             is_known=lambda pairs, retrieved: self.cache.knows(pairs, retrieved, closing.pane),
-            last_order=before.decision.order if before and before.decision else None,
-            state=(before.policy_state if before else None) or PolicyState(),
+            last_order=_published_order(before),
+            state=_state_of(before),
         )
-        return Planned(self.policy.plan(view), table)
+        return Planned(held(self.policy.plan(view), view), table)
 
-    def conclude(self, record: PaneRecord, result: RefreshResult | None) -> PaneRecord:
-        """Say what serves after the pane, and judge the weights."""
+    def conclude(self, record: PaneRecord, result: RefreshResult | None, before: PaneRecord | None) -> PaneRecord:
+        """Say what serves after the pane and what the policy goes on with, and judge the weights.
+
+        Parameters
+        ----------
+        before : record of the pane before
+        """
         if result is not None:
-            record = msgspec.structs.replace(record, result=result, table_version=result.table_version)
+            # Version 0 stands for none: an order for the first table that was not published.
+            record = msgspec.structs.replace(record, result=result, table_version=result.table_version or None)
+            record = msgspec.structs.replace(record, policy_state=self._state_after(record, result, before))
             if record.model is None and result.model is not None:
                 tuned = FineTuneState(tuned_window_end_ms=record.window_end_ms)
                 record = msgspec.structs.replace(record, model=result.model, fine_tune=tuned)
@@ -157,3 +165,34 @@ class Deciding:
         state, flag = judge_weights(record.fine_tune, evidence, self.flags)
         decision = msgspec.structs.replace(record.decision, flag=flag)
         return msgspec.structs.replace(record, fine_tune=state, decision=decision)
+
+    def _state_after(self, record: PaneRecord, result: RefreshResult, before: PaneRecord | None) -> PolicyState | None:
+        left = record.policy_state
+        if left is None or record.decision is None or record.decision.order is None:
+            return left
+        if is_published(result):
+            return after_success(left)
+        return after_failure(
+            left,
+            _state_of(before),
+            pane=record.pane,
+            llm_calls=result.llm_calls,
+            window_panes=self.measuring.window_panes,
+        )
+
+
+def is_published(result: RefreshResult) -> bool:
+    """Whether what was ordered serves."""
+    return result.outcome not in ("gate_failed", "failed")
+
+
+def _state_of(before: PaneRecord | None) -> PolicyState:
+    return (before.policy_state if before else None) or PolicyState()
+
+
+def _published_order(before: PaneRecord | None) -> RefreshOrder | None:
+    """Order of the pane before, if the table that serves has it: what was not published did neither well nor badly."""
+    if before is None or before.decision is None:
+        return None
+    was_refused = before.result is not None and not is_published(before.result)
+    return None if was_refused else before.decision.order

@@ -5,7 +5,8 @@ in what the store holds, so a crash anywhere before the record is answered by do
 
 1. Measure the window against its reference (`tidegate.cli.measuring`).
 2. Let the policy plan (`tidegate.cli.deciding`).
-3. Carry the plan out; publish the table if it changed: publishing twice is publishing once (`tidegate.cli.refreshing`).
+3. Carry the plan out; publish the table if it changed and passes the gates: publishing twice is publishing once
+   (`tidegate.cli.refreshing`).
 4. Judge the weights; flag a fine-tune.
 5. Record report, decision, result and the serving version in the store. Only now the next pane is counted.
 """
@@ -75,7 +76,7 @@ class Pipeline:
         result = None
         if planned is not None and planned.asks_for_refresh:
             result = refreshing.execute(record, planned, self._on_rows)  # 3
-        record = deciding.conclude(record, result)  # 4
+        record = deciding.conclude(record, result, self._last)  # 4
         self._parts.store.record_pane(closed.pane, encode(record))  # 5
         self._last = record
         self._on_record(record)

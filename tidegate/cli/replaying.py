@@ -72,7 +72,7 @@ class Replaying:
             self.deciding.begin(closing, before), table_version=_base_version(record), n_clusters=record.n_clusters
         )
         decided, _ = self.deciding.decide(closing, begun, record.report, before)
-        again = self.deciding.conclude(decided, record.result)
+        again = self.deciding.conclude(decided, record.result, before)
         different = [name for name in PaneRecord.__struct_fields__ if _bytes(again, name) != _bytes(record, name)]
         if different:
             return Replay(record, Outcome.DIFFERENT, f"another {', another '.join(different)}")

@@ -60,9 +60,21 @@ def in_codes(predictions: Predictions, pairs: NDArray[np.int64], code_of_id: NDA
 
 
 def serving_version(tables: TableStore, record: PaneRecord | None) -> int | None:
-    """Tell what a pane's record left serving, or the older version that a person rolled back to since."""
+    """Tell what a pane's record left serving, or the version that a person lets serve since.
+
+    That is an older one after a rollback, a newer one after a gate was overridden. A newer one that no person
+    published is that of a refresh which was interrupted before its record: it is made again from the same table.
+    """
     mine = record.table_version if record else None
     if mine is None:
         return None
     current = tables.current()
-    return current if current is not None and current < mine else mine
+    if current is None or current == mine:
+        return mine
+    return current if current < mine or is_chosen_by_a_person(tables, current) else mine
+
+
+def is_chosen_by_a_person(tables: TableStore, version: int) -> bool:
+    """Whether the pointer's last move was to `version`, and not that of a refresh."""
+    moves = tables.history()
+    return bool(moves) and moves[-1].to_version == version and moves[-1].action != "publish"

@@ -1,0 +1,204 @@
+"""Hits of a candidate against those of the serving table, on transitions that neither has an advantage on.
+
+The serving table was made before the newest panes, so it is judged on what it has not seen. The candidate was made from
+them: a pair seen once is "foretold" by its own row, and on thin logs most of a window is. Whatever hit only that would
+let any candidate pass. So each transition is held out of the row that answers it, user by user (by bucket, since users
+repeat themselves):
+
+- Where both tables answer the same, there is no difference.
+- A hit of the candidate counts if the row would read the same line without that bucket's transitions. If its line
+  leads by them alone, it would have been another row: no hit. If it would be tied, half a hit.
+- A hit of the serving table counts.
+
+This is leave-one-out cross-validation (Stone, J. R. Stat. Soc. B 36, 1974) of the retrieved line, which is all that a
+row knows of the window. That a line can rest on older panes too, or be read otherwise by the model, makes it a little
+hard on the candidate; that rows which stay as they are cannot lose makes it a little easy.
+
+Noise is taken from the buckets: their differences would be as likely negative as positive if the two were equal.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refresh.gates.answers import not_applicable
+from refresh.gates.bounds import GateBounds
+from refresh.table import TransitionTable
+from tidegate.contracts import GateVerdict
+from tidegate.counts import (
+    MAX_BUCKETS,
+    BucketedCounts,
+    SuccessorCounts,
+    bucket_of_key,
+    pack_transitions,
+    pair_of_key,
+    successor_of_key,
+    unpack_pairs,
+)
+
+_ANY = 0  # c1 of counts that are pooled over it
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Candidate less serving table.
+
+    Attributes
+    ----------
+    n_transitions : int
+    hits : float             difference
+    hits_deviation : float   standard deviation of it, if the two were equal
+    bits, bits_deviation : float    the same in bits of hit information
+    candidate_hits, serving_hits : float
+    """
+
+    n_transitions: int
+    hits: float
+    hits_deviation: float
+    bits: float
+    bits_deviation: float
+    candidate_hits: float
+    serving_hits: float
+
+    @property
+    def hits_z(self) -> float:
+        """Difference of hits in standard deviations; 0 where nothing differs."""
+        return self.hits / self.hits_deviation if self.hits_deviation else 0.0
+
+    @property
+    def bits_z(self) -> float:
+        """Difference of bits in standard deviations."""
+        return self.bits / self.bits_deviation if self.bits_deviation else 0.0
+
+
+def compare_hits(
+    candidate: TransitionTable, serving: TransitionTable, newest: BucketedCounts, window: BucketedCounts
+) -> Comparison:
+    """Compare two tables on the panes that the serving one has not seen. `O(t log t)`.
+
+    Parameters
+    ----------
+    newest : counts of those panes
+    window : counts that the candidate was made from, the newest panes among them
+    """
+    pairs, successors = pair_of_key(newest.keys), successor_of_key(newest.keys)
+    c1, c2 = unpack_pairs(pairs)
+    mine, theirs = candidate.predict(c1, c2), serving.predict(c1, c2)
+    is_mine, is_theirs, differs = mine == successors, theirs == successors, mine != theirs
+    worth = np.where(is_mine & differs, _held_out(candidate, window, pairs, mine, bucket_of_key(newest.keys)), 0.0)
+    gained = (worth - (is_theirs & differs)) * newest.counts
+    buckets = bucket_of_key(newest.keys)
+    bits = _bits(window)
+    by_bucket = np.bincount(buckets, gained, MAX_BUCKETS)
+    bits_by_bucket = np.bincount(buckets, gained * bits[np.minimum(successors, bits.shape[0] - 1)], MAX_BUCKETS)
+    served = float(newest.counts[is_theirs].sum())
+    return Comparison(
+        n_transitions=newest.total,
+        hits=float(by_bucket.sum()),
+        hits_deviation=math.sqrt(float((by_bucket**2).sum())),
+        bits=float(bits_by_bucket.sum()),
+        bits_deviation=math.sqrt(float((bits_by_bucket**2).sum())),
+        candidate_hits=served + float(by_bucket.sum()),
+        serving_hits=served,
+    )
+
+
+def hit_rate(comparison: Comparison, bounds: GateBounds) -> GateVerdict:
+    """Refuse a candidate that loses hits by more than chance, or their information without hits in return."""
+    if not comparison.n_transitions:
+        return not_applicable("hit_rate", "no transition came since the serving table was made")
+    limit = -bounds.hit_loss_z
+    loses_bits = comparison.bits_z < limit and comparison.hits_z < bounds.hit_loss_z
+    n = comparison.n_transitions
+    sentence = (
+        f"on the {n:,} transitions since the serving table was made it hits {comparison.serving_hits / n:.4f}, the "
+        f"candidate {comparison.candidate_hits / n:.4f}: {comparison.hits_z:+.1f} standard deviations "
+        f"({comparison.bits / n:+.4f} bits, {comparison.bits_z:+.1f}); at least {limit:+.1f} is required"
+    )
+    found = min(comparison.hits_z, comparison.bits_z) if loses_bits else comparison.hits_z
+    is_passed = comparison.hits_z >= limit and not loses_bits
+    return GateVerdict(gate="hit_rate", found=found, required=limit, is_passed=is_passed, sentence=sentence)
+
+
+def _held_out(
+    candidate: TransitionTable,
+    window: BucketedCounts,
+    pairs: NDArray[np.int64],
+    answers: NDArray[np.int32],
+    buckets: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Weigh hits with their bucket held out: 1 if the row would read the same line, ½ if it were tied, else 0.
+
+    Only the bucket's transitions to the line are taken away, not those to its rivals: a bucket is a small part of the
+    users, and a rival that it supports would fall too.
+    """
+    rows = candidate.rows_of(pairs)
+    own = rows >= 0
+    worth = np.zeros(pairs.shape[0])
+    lines = np.where(own, candidate.contexts[rows] if candidate.n_rows else -1, answers).astype(np.int64)
+    lines = np.where(lines >= 0, lines, answers)
+    pooled = _pooled(window)
+    worth[own] = _lead(window, pairs[own], lines[own], buckets[own])
+    worth[~own] = _lead(pooled, pairs[~own] & (1 << 16) - 1, lines[~own], buckets[~own])
+    return worth
+
+
+def _pooled(window: BucketedCounts) -> BucketedCounts:
+    """Add counts up over all c1."""
+    _, c2 = unpack_pairs(pair_of_key(window.keys))
+    successors, buckets = successor_of_key(window.keys), bucket_of_key(window.keys)
+    keys = pack_transitions(np.full_like(successors, _ANY), c2.astype(np.int64), successors, buckets)
+    distinct, inverse = np.unique(keys, return_inverse=True)
+    return BucketedCounts(distinct, np.bincount(inverse, window.counts, distinct.shape[0]).astype(np.int64))
+
+
+def _lead(
+    window: BucketedCounts, contexts: NDArray[np.int64], lines: NDArray[np.int64], buckets: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Whether a line still leads its context without a bucket: 1, ½ where it is tied, 0 where another leads."""
+    plain = window.without_buckets()
+    triples = np.repeat(plain.pairs, np.diff(plain.offsets)) << 16 | plain.successors
+    of_line = _looked_up(triples, plain.counts, contexts << 16 | lines)
+    of_bucket = _looked_up(window.keys, window.counts, (contexts << 16 | lines) << 8 | buckets)
+    rival = _best_but(plain, contexts, lines)
+    left = of_line - of_bucket
+    # A line that did not lead by the window's counts rests on other evidence than the bucket's.
+    rests_elsewhere = of_line < rival
+    return np.where(rests_elsewhere | (left > rival), 1.0, np.where((left == rival) & (left > 0), 0.5, 0.0))
+
+
+def _best_but(plain: SuccessorCounts, contexts: NDArray[np.int64], lines: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Most transitions that a context has to a cluster other than its line: int64[n]."""
+    if not plain.pairs.size:
+        return np.zeros(contexts.shape[0], np.int64)
+    order = np.lexsort((-plain.counts, np.repeat(np.arange(plain.pairs.shape[0]), np.diff(plain.offsets))))
+    first = order[plain.offsets[:-1]]
+    has_second = np.diff(plain.offsets) > 1
+    second = order[np.minimum(plain.offsets[:-1] + 1, order.shape[0] - 1)]
+    at = np.minimum(np.searchsorted(plain.pairs, contexts), plain.pairs.shape[0] - 1)
+    is_first = plain.successors[first[at]] == lines
+    runner_up = np.where(has_second[at], plain.counts[second[at]], 0)
+    return np.where(plain.pairs[at] == contexts, np.where(is_first, runner_up, plain.counts[first[at]]), 0)
+
+
+def _looked_up(keys: NDArray[np.int64], values: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    if not keys.size:
+        return np.zeros(wanted.shape[0], np.int64)
+    at = np.minimum(np.searchsorted(keys, wanted), keys.shape[0] - 1)
+    return np.where(keys[at] == wanted, values[at], 0)
+
+
+def _bits(window: BucketedCounts) -> NDArray[np.float64]:
+    """Information of a hit on each cluster, by its add-half smoothed share among the window's successors: float64[C+1].
+
+    The last entry is for clusters that did not follow in the window.
+    """
+    successors = successor_of_key(window.keys)
+    n_clusters = int(successors.max(initial=-1)) + 1
+    smoothed = np.r_[np.bincount(successors, window.counts, n_clusters), 0] + 0.5
+    bits: NDArray[np.float64] = -np.log2(smoothed / (window.total + 0.5 * max(n_clusters, 1)))
+    return bits
