@@ -139,11 +139,21 @@ class TableStore:
         reasons: Mapping[str, int],
         engine_name: str,
         engine_fingerprint: str,
+        action: str = "publish",
+        why: str | None = None,
+        on_top_of: int | None = None,
     ) -> int:
         """Make `table` the current version; returns its number.
 
         The same content for the same window is published once: where the current version, or a child of it that a
         crash kept from being pointed to, already is this table, that version is returned.
+
+        Parameters
+        ----------
+        action, why : str
+            For the history; `why` defaults to the trigger.
+        on_top_of : int, optional
+            The version that must be current, where a person has looked at what it is to replace.
 
         1. Take the lock, and remove what a crashed publisher left.
         2. Look for the same content.
@@ -155,6 +165,8 @@ class TableStore:
         ------
         TableError
             If another publisher is at work, or has moved the pointer meanwhile.
+        RequestError
+            If another version than `on_top_of` is current.
         TableUnavailableError
             If the place cannot be reached for now; the pointer stays.
         """
@@ -162,6 +174,9 @@ class TableStore:
             self.shelf.tidy()
             parent, checksum = self.current(), table.content_checksum()
             version = self._published(checksum, window_end_ms, parent)  # 2
+            if on_top_of not in (None, parent) and version != parent:
+                found = f"version {parent} serves, and the table was made to replace version {on_top_of}"
+                raise RequestError(found, "Let the next refresh decide, or roll back to that version first")
             if version is None:
                 rows_changed, rows_reweighted = self._changes(table, parent)
                 draft = Manifest(
@@ -184,7 +199,7 @@ class TableStore:
                 )
                 version = self._write_version(draft, table)  # 3, 4
             if version != parent:
-                self._point_to(version, parent, "publish", _user(), trigger.value)  # 5
+                self._point_to(version, parent, action, _user(), why or trigger.value)  # 5
             return version
 
     def _write_version(self, draft: Manifest, table: TransitionTable) -> int:
