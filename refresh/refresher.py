@@ -108,7 +108,7 @@ class Refresher:
         RequestError
             If an earlier attempt of the order was begun with something else.
         """
-        contexts, n_pairs = _contexts(plan), plan.pairs.shape[0]
+        contexts, n_pairs = contexts_of(plan), plan.pairs.shape[0]
         keys = row_keys(contexts, self._engine.prompts, self._engine.fingerprint)  # 1
         inferred = self._inferred(plan, keys, contexts, pane, on_progress)  # 2
         clusters, probabilities, is_valid = inferred.clusters, inferred.probabilities, inferred.is_valid
@@ -232,7 +232,7 @@ def is_ordered_by_hand(plan: Plan) -> bool:
     return plan.order is not None and plan.order.trigger is Trigger.OPERATOR
 
 
-def _contexts(plan: Plan) -> RowContexts:
+def contexts_of(plan: Plan) -> RowContexts:
     """Contexts of all rows to ask for: those of pairs, then those of ``c2`` alone."""
     c1, c2 = unpack_pairs(plan.pairs)
     retrieved = np.concatenate([plan.retrieved.clusters, plan.backoff_retrieved.clusters])
