@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Hashable
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from refresh.table import TransitionTable
-from refresh.table_rows import LEVEL_BACKOFF, LEVEL_NONE, LEVEL_PAIR, Float32s, Int8s, Int32s, Int64s, rank_answers
+from refresh.table_rows import (
+    LEVEL_BACKOFF,
+    LEVEL_NONE,
+    LEVEL_PAIR,
+    Float32s,
+    Int8s,
+    Int32s,
+    Int64s,
+    rank_answers,
+    rank_unseen_answers,
+)
 from refresh.table_store import TableStore
 from tidegate.clock import Clock, SystemClock
 from tidegate.counts import pack_pairs
@@ -19,7 +29,8 @@ from tidegate.jit import kernel
 
 _LOG = logging.getLogger(__name__)
 DENSE_CELLS = 16_000_000  # 4,000 clusters, 64 MB; beyond it a pair is found by binary search
-LEVELS = {LEVEL_NONE: "none", LEVEL_BACKOFF: "backoff", LEVEL_PAIR: "pair"}
+Level = Literal["none", "backoff", "pair"]
+LEVELS: dict[int, Level] = {LEVEL_NONE: "none", LEVEL_BACKOFF: "backoff", LEVEL_PAIR: "pair"}
 _POINTER_UNREAD = object()
 
 
@@ -29,7 +40,7 @@ class LookupAnswer(NamedTuple):
     version: int
     clusters: tuple[int, ...]
     probabilities: tuple[float, ...]
-    level: str
+    level: Level
     """``pair``, ``backoff`` or ``none``; one answer never mixes levels."""
 
 
@@ -44,6 +55,26 @@ class BatchAnswer(NamedTuple):
     clusters: Int32s
     probabilities: Float32s
     levels: Int8s
+
+
+class Histories(NamedTuple):
+    """Clusters to pass over, by pair: pair i's are ``clusters[starts[i]:starts[i + 1]]`` (int64[n + 1], int32[m]).
+
+    Examples
+    --------
+    >>> Histories.of([[3, 1], [], [2]]).starts.tolist()
+    [0, 2, 2, 3]
+    """
+
+    starts: Int64s
+    clusters: Int32s
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]]) -> Histories:
+        """Lay lists one behind the other."""
+        starts = np.zeros(len(lists) + 1, dtype=np.int64)
+        np.cumsum([len(each) for each in lists], out=starts[1:])
+        return cls(starts, np.array([cluster for each in lists for cluster in each], dtype=np.int32))
 
 
 @kernel
@@ -126,7 +157,7 @@ class ServedTable:
         context: tuple[int, int],
         n: int,
         exclude: Collection[int],
-        level: str,
+        level: Level,
     ) -> LookupAnswer | None:
         taken = [
             (cluster, weight)
@@ -138,13 +169,31 @@ class ServedTable:
         clusters, probabilities = zip(*taken, strict=True)
         return LookupAnswer(self.version, clusters, probabilities, level)
 
-    def many_ranked(self, c1: Int32s, c2: Int32s, n: int) -> BatchAnswer:
-        """Answer many pairs with up to `n` clusters each, as `one` does. `O(pairs)` with the dense index."""
+    def many_ranked(self, c1: Int32s, c2: Int32s, n: int, histories: Histories | None = None) -> BatchAnswer:
+        """Answer many pairs with up to `n` clusters each, as `one` does. `O(pairs)` with the dense index.
+
+        Parameters
+        ----------
+        histories : Histories, optional
+            Clusters to pass over, of each pair its own.
+
+        Raises
+        ------
+        RequestError
+            If there are not as many histories as pairs.
+        """
         c1, c2 = np.ascontiguousarray(c1, dtype=np.int32), np.ascontiguousarray(c2, dtype=np.int32)
         clusters = np.full((c1.shape[0], n), -1, dtype=np.int32)
         probabilities = np.zeros((c1.shape[0], n), dtype=np.float32)
         levels = np.empty(c1.shape[0], dtype=np.int8)
-        rank_answers(c1, c2, self._rows(c1, c2), *self.table.levels(), clusters, probabilities, levels)
+        asked = (c1, c2, self._rows(c1, c2), *self.table.levels())
+        if histories is None:
+            rank_answers(*asked, clusters, probabilities, levels)
+            return BatchAnswer(self.version, clusters, probabilities, levels)
+        if histories.starts.shape[0] != c1.shape[0] + 1:
+            found = f"{histories.starts.shape[0] - 1} histories for {c1.shape[0]} pairs, one each is required"
+            raise RequestError(found, "Give an empty history where there is none", place="history")
+        rank_unseen_answers(*asked, histories.starts, histories.clusters, clusters, probabilities, levels)
         return BatchAnswer(self.version, clusters, probabilities, levels)
 
     def many(self, c1: Int32s, c2: Int32s) -> BatchAnswer:
@@ -242,6 +291,7 @@ class Lookup:
         self._rejected_version: TidegateError | None = None
         nobody = np.zeros(0, dtype=np.int32)
         self._served.many(nobody, nobody)  # compiles the kernels before anybody waits for an answer
+        self._served.many_ranked(nobody, nobody, 1, Histories.of([]))
         self.poll()
 
     @property

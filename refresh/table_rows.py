@@ -137,3 +137,71 @@ def rank_answers(
             n_taken = _take(c2[i], backoff_clusters, backoff_probabilities, c1[i], c2[i], i, out, out_probabilities)
             if n_taken > 0:
                 levels[i] = LEVEL_BACKOFF
+
+
+@inlined_kernel
+def _take_unseen(
+    row: int,
+    ranked: Int32s,
+    weights: Float32s,
+    c1: int,
+    c2: int,
+    seen: Int32s,
+    i: int,
+    out: Int32s,
+    out_weights: Float32s,
+) -> int:
+    """Like `_take`, passing over `seen` too. `O(top_n seen)`, allocates nothing."""
+    n_taken = 0
+    for rank in range(ranked.shape[1]):
+        cluster = ranked[row, rank]
+        if n_taken == out.shape[1] or cluster < 0:
+            break
+        is_new = cluster != c1 and cluster != c2  # noqa: PLR1714 - a tuple would be built for each rank
+        for k in range(seen.shape[0]):
+            if seen[k] == cluster:
+                is_new = False
+                break
+        if is_new:
+            out[i, n_taken] = cluster
+            out_weights[i, n_taken] = weights[row, rank]
+            n_taken += 1
+    return n_taken
+
+
+@kernel
+def rank_unseen_answers(
+    c1: Int32s,
+    c2: Int32s,
+    rows: Int64s,
+    clusters: Int32s,
+    probabilities: Float32s,
+    backoff_clusters: Int32s,
+    backoff_probabilities: Float32s,
+    starts: Int64s,
+    seen: Int32s,
+    out: Int32s,
+    out_probabilities: Float32s,
+    levels: Int8s,
+) -> None:
+    """Answer each pair as `rank_answers` does, with clusters its user has not seen. `O(n top_n seen)`.
+
+    Parameters
+    ----------
+    starts : int64[n + 1], seen : int32[m]
+        What to pass over for pair i is ``seen[starts[i]:starts[i + 1]]``; the rest as in `rank_answers`.
+    """
+    for i in range(c1.shape[0]):
+        n_taken = 0
+        levels[i] = LEVEL_NONE
+        passed = seen[starts[i] : starts[i + 1]]
+        if rows[i] >= 0:
+            n_taken = _take_unseen(rows[i], clusters, probabilities, c1[i], c2[i], passed, i, out, out_probabilities)
+            if n_taken > 0:
+                levels[i] = LEVEL_PAIR
+        if n_taken == 0 and 0 <= c2[i] < backoff_clusters.shape[0]:
+            n_taken = _take_unseen(
+                c2[i], backoff_clusters, backoff_probabilities, c1[i], c2[i], passed, i, out, out_probabilities
+            )
+            if n_taken > 0:
+                levels[i] = LEVEL_BACKOFF

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refresh.lookup import LEVELS, Lookup, LookupAnswer, ServedTable, find_rows_dense
+from refresh.lookup import LEVELS, Histories, Lookup, LookupAnswer, ServedTable, find_rows_dense
+from refresh.table_rows import rank_unseen_answers
 from refresh.table_store import TableStore
 from tests.tables import NAMES, publish, small_table
 from tidegate.clock import ManualClock
@@ -75,6 +76,25 @@ def test_batches_dense_or_searched_equal_single_answers(pairs: dict, backoff: di
         best = served.many(c1, c2)
         assert best.clusters.tolist() == batch.clusters[:, 0].tolist() == table.predict(c1, c2).tolist()
     assert is_compiled(find_rows_dense)
+
+
+@given(
+    st.lists(st.lists(st.integers(-1, N), max_size=4), min_size=GRID[0].size, max_size=GRID[0].size), st.integers(1, 4)
+)
+@settings(max_examples=40, deadline=None)
+def test_batches_pass_over_histories_as_single_answers_do(histories: list[list[int]], n: int) -> None:
+    served = ServedTable(1, small_table())
+    batch = served.many_ranked(*GRID, n, Histories.of(histories))
+    singles = [served.one(a, b, n, seen) for a, b, seen in zip(*(c.tolist() for c in GRID), histories, strict=True)]
+    assert [tuple(c for c in row if c >= 0) for row in batch.clusters.tolist()] == [one.clusters for one in singles]
+    assert [LEVELS[level] for level in batch.levels.tolist()] == [one.level for one in singles]
+    assert is_compiled(rank_unseen_answers)
+
+
+def test_a_history_for_each_pair_is_required() -> None:
+    served, pair = ServedTable(1, small_table()), np.zeros(1, np.int32)
+    with pytest.raises(RequestError, match="history: 2 histories for 1 pairs"):
+        served.many_ranked(pair, pair, 1, Histories.of([[], []]))
 
 
 def test_names_answer_names(store: TableStore) -> None:

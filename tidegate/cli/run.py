@@ -15,9 +15,11 @@ from rich.console import Console
 
 from monitoring.exposition import metrics_asgi
 from monitoring.metrics import Metrics
+from monitoring.service_metrics import ServiceMetrics
 from monitoring.terminal import print_run
 from refresh.lookup import Lookup
-from refresh.service import build_app, serve
+from refresh.serving import Answers, build_app, serve
+from refresh.serving.tally import Tally
 from tidegate.cli.assembly import Assembly, assemble
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.pipeline import Pipeline
@@ -26,7 +28,7 @@ from tidegate.cli.summary import summarise
 from tidegate.cli.watching import Bars, Watcher
 from tidegate.clock import SystemClock
 from tidegate.config import RunSettings, load_settings
-from tidegate.errors import RequestError, SourceError
+from tidegate.errors import RequestError, SourceError, TidegateError
 from tidegate.files import write_atomically
 
 
@@ -78,9 +80,14 @@ def run(
         watcher = Watcher(assembly, metrics, bars)
         pipeline = Pipeline(assembly.parts, assembly.last_record, watcher.on_record, bars.on_rows)
         if settings.serve:
-            lookup = Lookup(assembly.parts.refreshing.tables, on_rejected=lambda _: metrics.observe_rejected_version())
-            app = build_app(lookup, metrics_asgi(metrics.registry))
-            service = stack.enter_context(serve(app, settings.host, settings.port))
+            tally = Tally()
+            lookup = Lookup(
+                assembly.parts.refreshing.tables, on_swap=tally.swap, on_rejected=_rejecting(metrics, tally)
+            )
+            ServiceMetrics(metrics.registry, tally.figures)
+            answers = Answers(lookup, tally)
+            app = build_app(answers, metrics_asgi(metrics.registry))
+            service = stack.enter_context(serve(app, settings.host, settings.port, answers=answers))
             console.print(f"serving {service.url}/v1/next and {service.url}/metrics")
         if settings.follow:
             # A topic where nothing happens yields nothing, so nobody would look at `stop`: closing ends the wait.
@@ -104,6 +111,14 @@ def run(
             console.print("The source has ended; the table is served until Ctrl-C.")
             stop.wait()
     return summary
+
+
+def _rejecting(metrics: Metrics, tally: Tally) -> Callable[[TidegateError], None]:
+    def reject(_: TidegateError) -> None:
+        metrics.observe_rejected_version()
+        tally.reject()
+
+    return reject
 
 
 def _when_set(event: threading.Event, action: Callable[[], None]) -> None:
