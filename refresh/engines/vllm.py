@@ -1,0 +1,279 @@
+"""The vLLM engine: a causal decoder in Hugging Face format, in process, on a GPU or on the CPU.
+
+Each `infer` starts with an empty prefix cache and goes through its rows in an order of its own, so that what is
+computed together follows from the rows alone. vLLM is imported when an engine is opened: never in a process that runs
+Faust.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import msgspec
+import numpy as np
+
+from refresh.engines import Answers, Usage
+from refresh.engines.code_model import Asking, CodeModel, Prompt, read_code_model
+from refresh.engines.code_scoring import SharedTokens, TokenScores, score_rows
+from refresh.prompts import PromptBuilder, RowContexts, sort_for_prefix
+from tidegate.errors import ConfigError, EngineError
+
+N_LOGPROBS = 256
+_ROWS_AT_ONCE = 8_192  # vLLM keeps the outputs of a call until its end
+_LONGEST_PROMPT = 2_048  # tokens; a model's own limit may reserve more memory than there is
+_CPU_BLOCK = 32  # tokens whose keys and values are shared or not; vLLM's own default there is longer than our prompts
+# What changes the arithmetic, and with it what equal prompts are answered with.
+_ANSWERING = ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "max_model_len")
+# Defaults: no process beside this one, no telemetry, nothing on standard output, a GiB for keys and values on a CPU.
+_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+}
+
+
+class _Logprobs(Protocol):
+    token_ids: list[int]
+    logprobs: list[float]
+
+
+class _Completion(Protocol):
+    token_ids: Sequence[int]
+    logprobs: _Logprobs | None
+
+
+class _Output(Protocol):
+    prompt_token_ids: Sequence[int] | None
+    num_cached_tokens: int | None
+    outputs: list[_Completion]
+
+
+class _LLM(Protocol):
+    """What is used of ``vllm.LLM``."""
+
+    def generate(self, prompts: Any, sampling_params: Any, *, use_tqdm: bool) -> list[_Output]: ...
+
+    def reset_prefix_cache(self) -> object: ...
+
+
+class VllmEngine:
+    """Answers with the likeliest codes that are allowed, one prefill a row, or freely.
+
+    Parameters
+    ----------
+    folder : Path
+        A model that `refresh.training.train_model` wrote, or another in Hugging Face format with ``tokenizer.json``.
+    names : the catalogue's clusters by id
+    asking : how a model that we did not teach is asked
+    options : arguments of ``vllm.LLM`` that override ours, e.g. ``{"tensor_parallel_size": 2}``
+    n_logprobs : int
+        Tokens whose probabilities are returned. Label mass leaves out what lies beyond them; ranks never do.
+
+    Raises
+    ------
+    ConfigError
+        If vLLM is not installed, or does not know an option.
+    EngineError
+        If the model cannot be loaded, or its tokenizer has no codes.
+    CatalogueError
+        If the model was taught for another catalogue, or the catalogue outgrew its codes.
+    """
+
+    name = "vllm"
+    is_restrictable = True
+
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        *,
+        asking: Asking | None = None,
+        options: Mapping[str, Any] | None = None,
+        n_logprobs: int = N_LOGPROBS,
+    ) -> None:
+        self._model = read_code_model(folder, names, asking)
+        self.fingerprint = _fingerprint(self._model, options or {})
+        self._n_logprobs = min(n_logprobs, _n_vocabulary(self._model))
+        self._ends = _end_tokens(folder, self._model)
+        self._llm, self._sampling = _load(folder, self._model, self._n_logprobs, options or {})
+
+    @property
+    def prompts(self) -> PromptBuilder:
+        """How rows are asked."""
+        return self._model.prompts
+
+    def grow(self, names: Sequence[str]) -> None:
+        """Take the catalogue as it is now."""
+        self._model = self._model.grown(names)
+
+    def infer(self, contexts: RowContexts, *, top_n: int, on_progress: Callable[[int], None] | None = None) -> Answers:
+        """Answer rows in the order in which neighbours share prefixes."""
+        order, parts = sort_for_prefix(contexts), []
+        self._llm.reset_prefix_cache()
+        for start in range(0, len(contexts), _ROWS_AT_ONCE):
+            rows = order[start : start + _ROWS_AT_ONCE]
+            parts.append(score_rows(self, self._model, contexts[rows], top_n))
+            if on_progress is not None:
+                on_progress(start + len(rows))
+        return joined(parts, top_n, order)
+
+    def score(self, prompts: Sequence[Prompt], allowed: Sequence[SharedTokens]) -> TokenScores:
+        """Prefill prompts and read the scores of the next token."""
+        made: dict[int, Any] = {}
+        for tokens in allowed:
+            made.setdefault(id(tokens), self._sampling_of(tokens))
+        outputs = self._generate(prompts, [made[id(tokens)] for tokens in allowed])
+        found = [output.outputs[0].logprobs for output in outputs]
+        width = max((len(each.token_ids) for each in found if each), default=0)
+        tokens_of = np.full((len(outputs), width), -1, np.int64)
+        logprobs = np.full((len(outputs), width), -np.inf, np.float32)
+        for row, each in enumerate(found):
+            if each is not None:
+                n = len(each.token_ids)
+                tokens_of[row, :n], logprobs[row, :n] = each.token_ids, each.logprobs
+        return TokenScores(tokens_of, logprobs, _usage(outputs))
+
+    def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+        """Continue prompts freely."""
+        tokenizer = self._model.tokenizer
+        assert tokenizer is not None  # read_code_model has read it
+        free = self._sampling(temperature=0.0, max_tokens=max_tokens, detokenize=False, stop_token_ids=self._ends)
+        outputs = self._generate(self._model.tokenised(prompts), [free] * len(prompts))
+        return [tokenizer.decode(self._until_end(output)) for output in outputs]
+
+    def _until_end(self, output: _Output) -> list[int]:
+        tokens = list(output.outputs[0].token_ids)
+        return tokens[: next((at for at, token in enumerate(tokens) if token in self._ends), len(tokens))]
+
+    def _sampling_of(self, allowed: SharedTokens) -> Any:
+        sampling = self._sampling(
+            temperature=0.0, max_tokens=1, logprobs=self._n_logprobs, flat_logprobs=True, detokenize=False
+        )
+        sampling.allowed_token_ids = allowed  # as it is: the constructor might copy it
+        return sampling
+
+    def _generate(self, prompts: Sequence[Prompt], sampling: Sequence[Any]) -> list[_Output]:
+        if not prompts:
+            return []
+        try:
+            return self._llm.generate(
+                [{"prompt_token_ids": list(prompt)} for prompt in prompts], list(sampling), use_tqdm=False
+            )
+        except Exception as error:  # vLLM's errors have no common base
+            raise EngineError(
+                f"vLLM failed while it answered ({_first_line(error)})",
+                "See vLLM's own messages (VLLM_LOGGING_LEVEL=INFO); with less memory, give fewer rows or a shorter "
+                "max_model_len with --engine-options",
+                place="--engine vllm",
+            ) from error
+
+
+def joined(parts: Sequence[Answers], top_n: int, order: np.ndarray[Any, np.dtype[np.int64]]) -> Answers:
+    """Put the answers of parts, in `order`, back into the order in which rows were asked."""
+    n_rows = order.shape[0]
+    clusters = np.full((n_rows, top_n), -1, np.int32)
+    probabilities, mass = np.zeros((n_rows, top_n), np.float32), np.zeros(n_rows, np.float32)
+    if parts:
+        clusters[order] = np.concatenate([part.clusters for part in parts])
+        probabilities[order] = np.concatenate([part.probabilities for part in parts])
+        mass[order] = np.concatenate([part.label_mass for part in parts])
+    return Answers(clusters, probabilities, mass, sum((part.usage for part in parts), Usage()))
+
+
+def _usage(outputs: Sequence[_Output]) -> Usage:
+    return Usage(
+        n_prompts=len(outputs),
+        n_prompt_tokens=sum(len(output.prompt_token_ids or ()) for output in outputs),
+        n_cached_tokens=sum(output.num_cached_tokens or 0 for output in outputs),
+        n_output_tokens=sum(len(output.outputs[0].token_ids) for output in outputs),
+    )
+
+
+def _fingerprint(model: CodeModel, options: Mapping[str, Any]) -> str:
+    """Fingerprint of the model, and of options that change its arithmetic."""
+    changed = {name: str(options[name]) for name in _ANSWERING if name in options}
+    if not changed:
+        return model.fingerprint
+    return hashlib.sha256(f"{model.fingerprint}\n{msgspec.json.encode(changed).decode()}".encode()).hexdigest()
+
+
+def _n_vocabulary(model: CodeModel) -> int:
+    size = _text_config(model).get("vocab_size")
+    return size if isinstance(size, int) and size > 0 else N_LOGPROBS
+
+
+def _text_config(model: CodeModel) -> Mapping[str, Any]:
+    nested = model.config.get("text_config")
+    return nested if isinstance(nested, dict) else model.config
+
+
+def _end_tokens(folder: Path, model: CodeModel) -> list[int]:
+    """Tokens that end an answer: those for generation, or else the model's."""
+    try:
+        generation = msgspec.json.decode((folder / "generation_config.json").read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError):
+        generation = {}
+    found = generation.get("eos_token_id", _text_config(model).get("eos_token_id"))
+    tokens = found if isinstance(found, list) else [found]
+    return [token for token in tokens if isinstance(token, int)]
+
+
+def _load(
+    folder: Path, model: CodeModel, n_logprobs: int, options: Mapping[str, Any]
+) -> tuple[_LLM, Callable[..., Any]]:
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    try:
+        from vllm import LLM, SamplingParams
+        from vllm.platforms import current_platform
+    except ImportError as error:
+        raise ConfigError(
+            f"vLLM is not installed, or cannot be imported ({_first_line(error)})",
+            "Install it into this environment: pip install 'tidegate[vllm]'; or ask a server with --engine openai",
+            place="--engine vllm",
+        ) from error
+    arguments = _arguments(folder, model, n_logprobs, is_cpu=current_platform.is_cpu()) | dict(options)
+    try:
+        return cast(_LLM, LLM(**arguments)), SamplingParams
+    except TypeError as error:
+        raise ConfigError(
+            f"vLLM does not take these options ({_first_line(error)})",
+            "Give arguments of vllm.LLM as NAME=VALUE",
+            place="--engine-options",
+        ) from error
+    except Exception as error:  # vLLM's errors have no common base
+        raise EngineError(
+            f"vLLM cannot load the model ({_first_line(error)})",
+            "See vLLM's own messages (VLLM_LOGGING_LEVEL=INFO); give it other arguments with --engine-options",
+            place=str(folder),
+        ) from error
+
+
+def _arguments(folder: Path, model: CodeModel, n_logprobs: int, *, is_cpu: bool) -> dict[str, Any]:
+    """Arguments of ``vllm.LLM``: token ids in and out, raw probabilities, prefixes cached."""
+    positions = _text_config(model).get("max_position_embeddings", _LONGEST_PROMPT)
+    return {
+        "model": str(folder),
+        "skip_tokenizer_init": True,
+        "generation_config": "vllm",
+        # Our models are small and exact: no halving of what they were taught in.
+        "dtype": "float32" if model.vocabulary is not None else "auto",
+        "max_model_len": min(int(positions), _LONGEST_PROMPT),
+        "max_logprobs": n_logprobs,
+        "logprobs_mode": "raw_logprobs",
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": False,
+        "seed": 0,
+        **({"enforce_eager": True, "block_size": _CPU_BLOCK} if is_cpu else {}),
+    }
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
