@@ -1,8 +1,8 @@
 """Seeded windows of pairs whose successors follow Zipf's law (exponent 1.0), with users of several kinds.
 
-Pairs are alike but for their successors' names and their traffic. `single` users make one transition of a pair;
-`repeating` ones a number that is Poisson about an exponential rate of mean 2, all to one successor; among `heavy` ones
-one in twenty makes 20 on average, to three successors of his own, and the others one.
+Pairs are alike but for their successors' names and their traffic. `single` users make one transition of a pair. What
+others make is Poisson: of `repeating` ones about a rate of their own, exponential of mean 2, all to one successor; of
+`heavy` ones one in twenty makes 20 on average and the others one, to three successors of their own.
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ def _sizes(rng: np.random.Generator, n: int, users: str, times: float) -> Int64s
         return np.ones(n, dtype=np.int64) if times == 1.0 else rng.poisson(times, n)
     if users == "repeating":
         return rng.poisson(rng.exponential(_REPEATING_MEAN, n) * times)
-    light = np.ones(n, dtype=np.int64) if times == 1.0 else rng.poisson(times, n)
-    return np.where(rng.random(n) < _HEAVY_SHARE, rng.poisson(_HEAVY_MEAN * times, n), light)
+    return rng.poisson(np.where(rng.random(n) < _HEAVY_SHARE, _HEAVY_MEAN, 1.0) * times)
 
 
 def counted(pair: Int64s, rank: Int64s, bucket: Int64s) -> BucketedCounts:

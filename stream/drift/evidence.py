@@ -38,7 +38,8 @@ class Evidence(NamedTuple):
     cells : int64[m]         ``c_next << 8 | bucket``, in canonical order
     buckets : int64[m]
     counts : int32[2, m]     transitions per side, as counted
-    kept : int32[2, m]       the same with the busier side thinned
+    whole : int32[2, m]      the same without the cells that thinning dropped
+    kept : int32[2, m]       of those, the transitions that thinning kept
     starts : int64[m + 1]    first cell of each successor
     merged, merged_counts, merged_starts, seeds : what `gather` works in
     """
@@ -46,6 +47,7 @@ class Evidence(NamedTuple):
     cells: NDArray[np.int64]
     buckets: NDArray[np.int64]
     counts: NDArray[np.int32]
+    whole: NDArray[np.int32]
     kept: NDArray[np.int32]
     starts: NDArray[np.int64]
     merged: NDArray[np.int64]
@@ -60,6 +62,7 @@ def new_evidence(n_cells: int) -> Evidence:
     return Evidence(
         np.empty(n_cells, np.int64),
         np.empty(n_cells, np.int64),
+        np.empty((2, n_cells), np.int32),
         np.empty((2, n_cells), np.int32),
         np.empty((2, n_cells), np.int32),
         np.empty(n_cells + 1, np.int64),
@@ -144,8 +147,14 @@ def largest_row(rows: NDArray[np.int64], window: Side, reference: Side) -> int:
 
 
 @kernel
-def thin(evidence: Evidence, n_cells: int, side: int, rates: tuple[float, float], seed: np.uint64) -> None:
-    """Copy the counts to ``evidence.kept``, where `side` keeps each cell by chance, and of it each transition.
+def thin(
+    evidence: Evidence,
+    n_cells: int,
+    of_cells: tuple[float, float],
+    of_transitions: tuple[float, float],
+    seed: np.uint64,
+) -> None:
+    """Fill ``evidence.whole`` and ``kept``: each side keeps each cell by chance, and of it each transition.
 
     A cell is mostly one user: dropping cells undoes growth by more users, dropping transitions growth by more
     transitions of the same users. How many are kept is left to chance, as it is chance how many the other side has.
@@ -153,24 +162,21 @@ def thin(evidence: Evidence, n_cells: int, side: int, rates: tuple[float, float]
 
     Parameters
     ----------
-    side : int              the busier one; -1 thins none
-    rates : (float, float)  chance of a cell, and of a transition in it
+    of_cells, of_transitions : (float, float)   chances of window and reference; 1 keeps all
     """
-    of_cell, of_transition = rates
-    for which in range(2):
-        counts, kept = evidence.counts[which], evidence.kept[which]
-        kept[:n_cells] = counts[:n_cells]
-        if which != side:
-            continue
+    for side in range(2):
+        counts, whole, kept = evidence.counts[side], evidence.whole[side], evidence.kept[side]
+        of_cell, of_transition = of_cells[side], of_transitions[side]
         for e in range(n_cells):
-            if counts[e] == 0:
-                continue
-            draw = mix64(seed + np.uint64(e))
-            if unit(draw) >= of_cell:
+            whole[e] = counts[e]
+            # Cells are drawn of on one side and transitions on one: by either's own numbers, so that sides may change.
+            if of_cell < 1.0 and counts[e] > 0 and unit(mix64(seed + np.uint64(2 * e))) >= of_cell:
+                whole[e] = 0
+            kept[e] = whole[e]
+            if of_transition < 1.0 and whole[e] > 0:
                 kept[e] = 0
-            elif of_transition < 1.0:
-                kept[e] = 0
-                for _ in range(counts[e]):
+                draw = seed + np.uint64(2 * e + 1)
+                for _ in range(whole[e]):
                     draw = mix64(draw)
                     kept[e] += unit(draw) < of_transition
 

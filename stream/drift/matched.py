@@ -1,12 +1,11 @@
 """Jaccard and rank-biased overlap at matched counts: as observed, and as users exchanged would show them.
 
-The busier side is thinned by the ratio of expected traffic. Then, with no drift, a user bucket might as well have its
-sides swapped, and the observed table is one of many that were equally likely: the mean of a measure over them is what
-it would be with no drift. Fewer transitions alone lower an overlap, and exchanged sides differ in size by chance, so
-the observed table is compared with those of about its own imbalance: of `N_TABLES` tables, itself among them, in the
-order of the imbalance, the block of `N_ALIKE` that it falls into. The null of Jaccard takes it in, as a permutation's
-p-value does: so ``J / null`` is 1 in expectation, exactly, where sides are exchangeable, however thin they are. That of
-the overlap, of which only means over rows are taken, rests on some of the exchanged tables.
+The side that is busier in users is thinned by users, and the one whose users make more transitions by transitions, by
+the ratios that are expected of the row (`stream.drift.traffic`). Then, with no drift, a user bucket might as well have
+its sides swapped, and the observed table is one of many that were equally likely: the mean of a measure over those
+like it (`stream.drift.alike`) is what it would be with no drift. The null of Jaccard takes the observed one in, as a
+permutation's p-value does: so ``J / null`` is 1 in expectation, exactly, where sides are exchangeable, however thin
+they are. That of the overlap, of which only means over rows are taken, rests on some of the exchanged tables.
 """
 
 from __future__ import annotations
@@ -14,77 +13,40 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from stream.drift.alike import choose_alike, find_compared
 from stream.drift.evidence import REFERENCE, WINDOW, thin
 from stream.drift.jaccard import expected_jaccard
 from stream.drift.overlap import rank_biased_overlap
-from stream.drift.permutation import N_ALIKE, Scratch
+from stream.drift.permutation import Scratch
 from tidegate.hashing import mix64
 from tidegate.jit import kernel
 
-_MOST_COUNTED = 2_048  # beyond this imbalances are sorted, not counted
+_EQUAL = 0.02  # logarithms: nothing is thinned for less
 _RBO_STEP = 4  # every fourth of the alike tables: whole rankings vary less than top-k sets
 _TWO_THINNINGS_BELOW = 0.7  # where this share or less is kept, the draw of what is kept adds as much noise as users do
 
 
 @kernel
-def choose_alike(imbalances: NDArray[np.int32], seed: np.uint64, chosen: NDArray[np.int64]) -> None:
-    """Choose the tables most like the last one, the observed, in absolute imbalance.
+def exchange(
+    scratch: Scratch,
+    n_successors: int,
+    signs: NDArray[np.int8],
+    of_transitions: tuple[float, float],
+    min_support: int,
+    seed: np.uint64,
+) -> int:
+    """Make the chosen tables of the thinned sides, totals and differences by successor; returns how many there are.
 
-    Ties are ordered by chance, the observed table among them. `O(n + largest imbalance)`; allocates as much.
+    `O(N_TABLES buckets + N_ALIKE m)`.
 
     Parameters
     ----------
-    imbalances : int32[N_TABLES]
-    chosen : int64[N_ALIKE]     written: the observed table, then the exchanged ones of its block
+    of_transitions, min_support : see `alike.find_compared`
     """
-    n, n_alike = imbalances.shape[0], chosen.shape[0]
-    order = _by_size(imbalances, mix64(seed))
-    at = 0
-    while order[at] != n - 1:
-        at += 1
-    start = at // n_alike * n_alike
-    chosen[0] = n - 1
-    n_chosen = 1
-    for i in range(start, start + n_alike):
-        if i != at:
-            chosen[n_chosen] = order[i]
-            n_chosen += 1
-
-
-@kernel
-def _by_size(imbalances: NDArray[np.int32], seed: np.uint64) -> NDArray[np.int64]:
-    """Order of the absolute `imbalances`; equal ones as a random walk comes by them, each once.
-
-    The walk goes round in odd steps: it comes by all, since there are `N_TABLES`, a power of two.
-    """
-    n, largest = imbalances.shape[0], 0
-    walk, order = np.empty(n, np.int64), np.empty(n, np.int64)
-    first, step = np.int64(seed >> np.uint64(40)), np.int64((seed & np.uint64(0xFFFF)) | np.uint64(1))
-    for i in range(n):
-        walk[i] = (first + i * step) % n
-        largest = max(largest, abs(imbalances[i]))
-    if largest > _MOST_COUNTED:
-        for i, at in enumerate(np.argsort(np.abs(imbalances[walk]), kind="mergesort")):
-            order[i] = walk[at]
-        return order
-    starts = np.zeros(largest + 2, np.int64)
-    for k in range(n):
-        starts[abs(imbalances[k]) + 1] += 1
-    for size in range(largest):
-        starts[size + 1] += starts[size]
-    for table in walk:
-        size = abs(imbalances[table])
-        order[starts[size]] = table
-        starts[size] += 1
-    return order
-
-
-@kernel
-def exchange(scratch: Scratch, n_successors: int, signs: NDArray[np.int8], seed: np.uint64) -> None:
-    """Make the chosen tables of the thinned sides: totals and differences by successor. `O((N_TABLES + m) N_ALIKE)`."""
     evidence, alike = scratch.evidence, scratch.alike
     alike.by_bucket[:] = 0
-    for e in range(evidence.starts[n_successors]):
+    n_cells = evidence.starts[n_successors]
+    for e in range(n_cells):
         alike.by_bucket[evidence.buckets[e]] += evidence.kept[WINDOW, e] - evidence.kept[REFERENCE, e]
     alike.imbalances[:] = 0
     for b in range(alike.by_bucket.shape[0]):
@@ -93,7 +55,9 @@ def exchange(scratch: Scratch, n_successors: int, signs: NDArray[np.int8], seed:
             row = signs[b]
             for k in range(alike.imbalances.shape[0]):
                 alike.imbalances[k] += difference * np.int32(row[k])
-    choose_alike(alike.imbalances, seed, alike.chosen)
+    find_compared(scratch, n_cells, signs, of_transitions, min_support)
+    n_chosen = choose_alike(alike.imbalances, alike.compared, seed, alike.chosen)
+    alike.chosen[n_chosen:] = alike.chosen[0]  # made all the same, but not looked at
     for b in range(alike.by_bucket.shape[0]):
         for i in range(alike.chosen.shape[0]):
             alike.signs[b, i] = signs[b, alike.chosen[i]]
@@ -109,14 +73,24 @@ def exchange(scratch: Scratch, n_successors: int, signs: NDArray[np.int8], seed:
                 for i in range(sums.shape[0]):
                     sums[i] += difference * np.int32(row[i])
         alike.totals[s] = total
+    return n_chosen
+
+
+@kernel
+def _rates(log_ratio: float) -> tuple[float, float]:
+    """Share that window and reference keep, so that the busier one is as busy as the other."""
+    if abs(log_ratio) < _EQUAL:
+        return 1.0, 1.0
+    return np.exp(-max(log_ratio, 0.0)), np.exp(min(log_ratio, 0.0))
 
 
 @kernel
 def matched_means(
     scratch: Scratch,
     n_successors: int,
-    factors: tuple[int, int],
-    event_share: float,
+    log_ratio: float,
+    log_event: float,
+    min_support: int,
     signs: NDArray[np.int8],
     seed: np.uint64,
     binomials: NDArray[np.float64],
@@ -127,24 +101,25 @@ def matched_means(
 
     Parameters
     ----------
-    factors : (int, int)              their ratio is that of the traffic, see `permutation.multipliers`
-    event_share : float               see `traffic.Traffic`
+    log_ratio, log_event : float      see `traffic.Traffic`
+    min_support : int                 transitions without which a side is not compared
     signs : int8[buckets, N_TABLES]   of the masks; the last swaps nothing
     binomials : float64[C + 1, top k + 1]
     rbo_weights : float64[depth + 1]  see `overlap.depth_weights`
     out : float64[4]                  written: Jaccard, its null, rank-biased overlap, its null
     """
     evidence, alike = scratch.evidence, scratch.alike
-    busier = -1 if factors[0] == factors[1] else (WINDOW if factors[0] < factors[1] else REFERENCE)
-    rate = min(factors[0], factors[1]) / max(factors[0], factors[1])
-    rates = (rate ** (1.0 - event_share), rate**event_share)
-    n_thinnings = 2 if rate < _TWO_THINNINGS_BELOW else 1
+    of_cells, of_transitions = _rates(log_ratio - log_event), _rates(log_event)
+    rates = (of_cells[0] * of_transitions[0], of_cells[1] * of_transitions[1])
+    n_thinnings = 2 if min(rates) < _TWO_THINNINGS_BELOW else 1
     jaccard = rbo = jaccards = rbos = 0.0
+    n_jaccards = n_rbos = 0
     for _ in range(n_thinnings):
         seed = mix64(seed)
-        thin(evidence, evidence.starts[n_successors], busier, rates, seed)
-        exchange(scratch, n_successors, signs, seed)
-        for i in range(N_ALIKE):
+        thin(evidence, evidence.starts[n_successors], of_cells, of_transitions, seed)
+        n_chosen = exchange(scratch, n_successors, signs, of_transitions, min_support, seed)
+        n_jaccards += n_chosen - 1
+        for i in range(n_chosen):
             for s in range(n_successors):
                 scratch.a[s] = (alike.totals[s] + alike.differences[s, i]) // 2
                 scratch.b[s] = alike.totals[s] - scratch.a[s]
@@ -155,7 +130,8 @@ def matched_means(
                 rbo += rank_biased_overlap(scratch.a, scratch.b, n_successors, rbo_weights)
             elif i % _RBO_STEP == 0:
                 rbos += rank_biased_overlap(scratch.a, scratch.b, n_successors, rbo_weights)
+                n_rbos += 1
     out[0] = jaccard / n_thinnings
-    out[1] = (jaccards + out[0]) / (n_thinnings * (N_ALIKE - 1) + 1)
+    out[1] = (jaccards + out[0]) / (n_jaccards + 1)
     out[2] = rbo / n_thinnings
-    out[3] = rbos / (n_thinnings * (N_ALIKE // _RBO_STEP - 1))
+    out[3] = rbos / n_rbos if n_rbos > 0 else out[2]

@@ -29,6 +29,17 @@ def match_sides(
     return pairs, (window_side, reference_side)
 
 
+def join_sides(
+    window: tuple[NDArray[np.int64], Side], reference: tuple[NDArray[np.int64], Side]
+) -> tuple[NDArray[np.int64], tuple[Side, Side]]:
+    """Do the same with the pairs that either side has, however few."""
+    pairs = np.union1d(window[0], reference[0])
+    window_side, reference_side = (
+        _spread(side, np.searchsorted(pairs, known), pairs.size) for known, side in (window, reference)
+    )
+    return pairs, (window_side, reference_side)
+
+
 def side_of(counts: BucketedCounts) -> tuple[NDArray[np.int64], Side]:
     """All pairs of some counts, int64[p] ascending, and where their transitions lie. `O(t)`."""
     keys, values = read_only(counts.keys), read_only(counts.counts)
@@ -61,6 +72,13 @@ def _lay_out(
 
 def _select(side: Side, rows: NDArray[np.int64]) -> Side:
     return side._replace(starts=side.starts[rows], ends=side.ends[rows], totals=side.totals[rows])
+
+
+def _spread(side: Side, rows: NDArray[np.int64], n_rows: int) -> Side:
+    """Give `side` rows that it has nothing of."""
+    starts, ends, totals = (np.zeros(n_rows, np.int64) for _ in range(3))
+    starts[rows], ends[rows], totals[rows] = side.starts, side.ends, side.totals
+    return side._replace(starts=starts, ends=ends, totals=totals)
 
 
 def check_keys(counts: BucketedCounts, n_clusters: int, n_buckets: int) -> None:

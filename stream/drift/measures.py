@@ -14,8 +14,8 @@ from stream.drift.evidence import REFERENCE, WINDOW, Side, gather, largest_row
 from stream.drift.jaccard import expected_jaccard
 from stream.drift.matched import matched_means
 from stream.drift.overlap import rank_biased_overlap
-from stream.drift.permutation import imbalance_slope, multipliers, new_scratch, p_value_of, weigh
-from stream.drift.traffic import Traffic, octave_of
+from stream.drift.permutation import imbalance_slope, new_scratch, p_value_of, weigh
+from stream.drift.traffic import Traffic
 from tidegate.hashing import mix64
 from tidegate.jit import kernel
 
@@ -72,12 +72,14 @@ class Draws(NamedTuple):
     alike_signs : int8[buckets, N_TABLES]   of the masks of nulls; the last swaps nothing
     binomials : float64[C + 1, top k + 1]
     rbo_weights : float64[depth + 1]
+    min_support : int                       transitions that both sides of a row have
     """
 
     signs: NDArray[np.int8]
     alike_signs: NDArray[np.int8]
     binomials: NDArray[np.float64]
     rbo_weights: NDArray[np.float64]
+    min_support: int
 
 
 @kernel
@@ -96,12 +98,18 @@ def _measure_chunk(chunk: NDArray[np.int64], rows: Rows, draws: Draws, results: 
                 scratch.b[s] += evidence.counts[REFERENCE, e]
         results.jaccard[row] = expected_jaccard(scratch.a, scratch.b, n, scratch.best, draws.binomials)
         results.rbo[row] = rank_biased_overlap(scratch.a, scratch.b, n, draws.rbo_weights)
-        n_window, n_reference = rows.window.totals[row], rows.reference.totals[row]
-        factors = multipliers(rows.traffic.log_ratios[row], n_window + n_reference)
-        event_share = rows.traffic.event_shares[octave_of(n_window + n_reference)]
         seed = mix64(rows.seeds[row])
         matched_means(
-            scratch, n, factors, event_share, draws.alike_signs, seed, draws.binomials, draws.rbo_weights, matched
+            scratch,
+            n,
+            rows.traffic.log_ratios[row],
+            rows.traffic.log_events[row],
+            draws.min_support,
+            draws.alike_signs,
+            seed,
+            draws.binomials,
+            draws.rbo_weights,
+            matched,
         )
         results.matched[row], results.null[row] = matched[0], matched[1]
         results.rbo_matched[row], results.rbo_null[row] = matched[2], matched[3]

@@ -6,7 +6,7 @@ from the order of seeds, which are hashes of names: parts are of about equal cos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -18,13 +18,13 @@ from stream.drift.backoff import pool_successors, thin_pairs
 from stream.drift.evidence import Side, mix_each
 from stream.drift.jaccard import binomial_table
 from stream.drift.levels import Level, level_of, measure_level
-from stream.drift.matching import check_keys, match_pairs, match_sides, side_of
+from stream.drift.matching import check_keys, join_sides, match_sides, side_of
 from stream.drift.measures import N_CHUNKS, Draws, Results, Rows, chunk_start, measure_chunks
 from stream.drift.options import DriftOptions
 from stream.drift.overlap import depth_weights
 from stream.drift.permutation import N_TABLES
 from stream.drift.table import permutation_masks, signs_of_masks
-from stream.drift.traffic import traffic_of
+from stream.drift.traffic import Traffic, traffic_of
 from tidegate.counts import BucketedCounts, unpack_pairs
 from tidegate.errors import ConfigError
 
@@ -110,21 +110,38 @@ class MatchedPairs:
         sides = (side_of(window), side_of(reference))
         self.pairs, (self.window, self.reference) = match_sides(*sides, options.min_support)
         c1, c2 = unpack_pairs(self.pairs)
-        salted = mix_each(cluster_seeds[c1], np.uint64(options.seed % (1 << 64)))
-        self._rows = self._rows_of((self.window, self.reference), salted ^ cluster_seeds[c2])
+        self._rows = self._rows_of(sides, self.pairs, (self.window, self.reference), self._seeds_of_pairs)
         self.by_c1 = level_of(c1, self._rows.order, cluster_seeds)
         self.by_c2 = level_of(c2, self._rows.order, cluster_seeds)
         self.thin = thin_pairs(*sides, self.pairs)
-        pooled = [pool_successors(side, self.thin.clusters, cluster_seeds.shape[0]) for side in sides]
-        self.backoff, self.backoff_sides = match_pairs(pooled[0], pooled[1], options.min_support)
-        salted = mix_each(cluster_seeds[self.backoff], np.uint64(~options.seed % (1 << 64)))
-        self._backoff_rows = self._rows_of(self.backoff_sides, salted)
+        pooled = tuple(side_of(pool_successors(side, self.thin.clusters, cluster_seeds.shape[0])) for side in sides)
+        self.backoff, self.backoff_sides = match_sides(pooled[0], pooled[1], options.min_support)
+        self._backoff_rows = self._rows_of(
+            (pooled[0], pooled[1]), self.backoff, self.backoff_sides, self._seeds_of_clusters
+        )
 
-    def _rows_of(self, sides: tuple[Side, Side], unmixed: NDArray[np.uint64]) -> Rows:
-        seeds = mix_each(unmixed, np.uint64(0))
-        order = np.argsort(seeds)
-        traffic = traffic_of(*sides, order, self._options.n_buckets)
-        return Rows(order, *sides, seeds, self._cluster_seeds, traffic)
+    def _seeds_of_pairs(self, pairs: NDArray[np.int64]) -> NDArray[np.uint64]:
+        c1, c2 = unpack_pairs(pairs)
+        salted = mix_each(self._cluster_seeds[c1], np.uint64(self._options.seed % (1 << 64)))
+        return mix_each(salted ^ self._cluster_seeds[c2], np.uint64(0))
+
+    def _seeds_of_clusters(self, clusters: NDArray[np.int64]) -> NDArray[np.uint64]:
+        salted = mix_each(self._cluster_seeds[clusters], np.uint64(~self._options.seed % (1 << 64)))
+        return mix_each(salted, np.uint64(0))
+
+    def _rows_of(
+        self,
+        sides: tuple[tuple[NDArray[np.int64], Side], tuple[NDArray[np.int64], Side]],
+        rows: NDArray[np.int64],
+        matched: tuple[Side, Side],
+        seeds_of: Callable[[NDArray[np.int64]], NDArray[np.uint64]],
+    ) -> Rows:
+        """Rows to be measured, with their traffic, which is told from all that there are of either side."""
+        known, joined = join_sides(*sides)
+        traffic = traffic_of(*joined, np.argsort(seeds_of(known)), self._options.n_buckets)
+        seeds = seeds_of(rows)
+        at = np.searchsorted(known, rows)
+        return Rows(np.argsort(seeds), *matched, seeds, self._cluster_seeds, Traffic(*(each[at] for each in traffic)))
 
     @cached_property
     def _draws(self) -> Draws:
@@ -138,6 +155,7 @@ class MatchedPairs:
             signs_of_masks(alike, options.n_buckets),
             binomial_table(self._cluster_seeds.shape[0], options.top_k),
             depth_weights(),
+            options.min_support,
         )
 
     def measure(self, part: int, n_parts: int) -> DriftPart:

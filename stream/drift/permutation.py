@@ -32,12 +32,15 @@ _LARGEST_SUM = float(1 << 30)
 
 
 class Alike(NamedTuple):
-    """What `stream.drift.matched` works in.
+    """What `stream.drift.matched` and `stream.drift.alike` work in.
 
     Attributes
     ----------
     by_bucket : int32[buckets]            difference of the thinned sides
     imbalances : int32[N_TABLES]
+    of_bucket : float64[buckets]          difference of what the sides would hold unthinned
+    sizes : float64[N_TABLES]             twice the size of a side, unthinned
+    compared : bool[N_TABLES]
     chosen : int64[N_ALIKE]               tables, the observed one first
     signs : int8[buckets, N_ALIKE]        of the chosen ones
     totals : int32[m]                     of both thinned sides, by successor
@@ -46,6 +49,9 @@ class Alike(NamedTuple):
 
     by_bucket: NDArray[np.int32]
     imbalances: NDArray[np.int32]
+    of_bucket: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+    compared: NDArray[np.bool_]
     chosen: NDArray[np.int64]
     signs: NDArray[np.int8]
     totals: NDArray[np.int32]
@@ -101,6 +107,9 @@ def new_scratch(n_cells: int, k: int, n_buckets: int, n_masks: int) -> Scratch:
         Alike(
             np.empty(n_buckets, np.int32),
             np.empty(N_TABLES, np.int32),
+            np.empty(n_buckets, np.float64),
+            np.empty(N_TABLES, np.float64),
+            np.empty(N_TABLES, np.bool_),
             np.empty(N_ALIKE, np.int64),
             np.empty((n_buckets, N_ALIKE), np.int8),
             np.empty(n_cells, np.int32),

@@ -6,7 +6,8 @@ the few others for drift. It is measured in users (from the buckets that a side 
 transitions, each weighed by its precision, and shrunk toward the ratio of all rows of the size as far as rows differ
 by no more than chance (empirical Bayes).
 
-What traffic grew by, more users or more transitions of the same users, is seen from how much more cells hold.
+A row's size is the number of its users: that of its transitions says which side the heavy user is on. And all rows
+tell, also those with too little support to be compared: these were not left out by chance.
 """
 
 from __future__ import annotations
@@ -16,44 +17,28 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.drift.evidence import WINDOW, Side
+from stream.drift.clumps import N_OCTAVES, Clumps, clumps_of, size_of
+from stream.drift.evidence import Side
+from stream.drift.growth import log_events
 from tidegate.jit import kernel
 
-N_OCTAVES = 40
-_MAX_LOG_RATIO = 4.6  # a hundredfold: what lies beyond can hardly be compared
+_LEAST_SHARE = 0.01  # of one side: what lies beyond can hardly be compared
 _ENOUGH_ROWS = 30  # of a size, to have a ratio of their own
 _LEAST_CLUMPED = 0.1
 _SATURATED = 0.25  # buckets that count as empty where none is: urns then say little, and are weighed accordingly
 
 
 class Traffic(NamedTuple):
-    """Of each row and of the table.
+    """Of each row: logarithms of what the window is expected to have more of than the reference.
 
     Attributes
     ----------
-    log_ratios : float64[p]       logarithm of expected transitions in the window over those in the reference
-    event_shares : float64[N_OCTAVES]   share (in logarithms) of a change of traffic that is more transitions of the
-                                  same users, by octave of both sides' transitions
+    log_ratios : float64[p]   transitions
+    log_events : float64[p]   of that, transitions of each user; the rest is users
     """
 
     log_ratios: NDArray[np.float64]
-    event_shares: NDArray[np.float64]
-
-
-class _Clumps(NamedTuple):
-    """Ordered couples of transitions, by side and row: int64[2, p], or by row across sides: int64[p].
-
-    Attributes
-    ----------
-    of_cells, of_buckets : within cells and buckets of a side
-    filled : buckets that a side fills
-    across : of both sides in the same bucket
-    """
-
-    of_cells: NDArray[np.int64]
-    of_buckets: NDArray[np.int64]
-    filled: NDArray[np.int64]
-    across: NDArray[np.int64]
+    log_events: NDArray[np.float64]
 
 
 def traffic_of(window: Side, reference: Side, order: NDArray[np.int64], n_buckets: int) -> Traffic:
@@ -65,154 +50,108 @@ def traffic_of(window: Side, reference: Side, order: NDArray[np.int64], n_bucket
     order : int64[p]            the rows in the order that sums are taken in
     """
     if not order.size:
-        return Traffic(np.zeros(0), np.ones(N_OCTAVES))
+        return Traffic(np.zeros(0), np.zeros(0))
     totals = np.stack([window.totals, reference.totals])
-    clumps = _clumps(window, reference, n_buckets)
+    clumps = clumps_of(window, reference, n_buckets)
     log_ratios = _log_ratios(order, totals, clumps, n_buckets)
-    return Traffic(log_ratios, _event_shares(log_ratios, totals, clumps))
-
-
-@kernel
-def _clumps(window: Side, reference: Side, n_buckets: int) -> _Clumps:
-    n_rows = window.totals.shape[0]
-    out = _Clumps(
-        np.zeros((2, n_rows), np.int64),
-        np.zeros((2, n_rows), np.int64),
-        np.zeros((2, n_rows), np.int64),
-        np.zeros(n_rows, np.int64),
-    )
-    by_bucket = np.zeros((2, n_buckets), np.int64)
-    for row in range(n_rows):
-        by_bucket[:] = 0
-        for which in range(2):
-            side = window if which == WINDOW else reference
-            for i in range(side.starts[row], side.ends[row]):
-                out.of_cells[which, row] += side.counts[i] * (side.counts[i] - 1)
-                by_bucket[which, side.keys[i] & 255] += side.counts[i]
-        for b in range(n_buckets):
-            out.across[row] += by_bucket[0, b] * by_bucket[1, b]
-            for which in range(2):
-                n = by_bucket[which, b]
-                out.of_buckets[which, row] += n * (n - 1)
-                out.filled[which, row] += n > 0
-    return out
+    return Traffic(log_ratios, log_events(log_ratios, totals, clumps))
 
 
 @kernel
 def _users(filled: int, n_buckets: int) -> tuple[float, float]:
-    """How many users fill so many of the buckets, and the relative variance of that with the chance of users' coming.
+    """How many users fill so many of the buckets, and the relative variance that this way of counting adds.
 
     The occupancy of urns: ``E[filled] = B (1 - exp(-users / B))``.
     """
+    if filled == 0:
+        return 0.0, 0.0
     per_bucket = -np.log1p(-min(float(filled), n_buckets - _SATURATED) / n_buckets)
     of_urns = (np.exp(per_bucket) - 1.0 - per_bucket) / (n_buckets * per_bucket * per_bucket)
-    return n_buckets * per_bucket, of_urns + 1.0 / (n_buckets * per_bucket)
+    return n_buckets * per_bucket, of_urns
 
 
 @kernel
 def _log_ratios(
-    order: NDArray[np.int64], totals: NDArray[np.int64], clumps: _Clumps, n_buckets: int
+    order: NDArray[np.int64], totals: NDArray[np.int64], clumps: Clumps, n_buckets: int
 ) -> NDArray[np.float64]:
-    """Logarithm of each row's ratio of traffic: by users and by transitions, shrunk toward that of its size. `O(p)`."""
+    """Logarithm of each row's ratio of traffic: by users and by transitions, shrunk toward that of its size. `O(p)`.
+
+    Works on the window's shares of both sides' transitions and users, which thin rows leave finite. A share's
+    distance from that of all rows of the size is taken in logits, linearly, and so is its variance.
+    """
     n_rows = order.shape[0]
-    centers, users = _centers(order, totals, clumps.filled, n_buckets)
-    clumped = _clumped_variance(order, totals, clumps, n_buckets)
-    estimates, variances = np.empty(n_rows), np.empty(n_rows)
-    above = weights = 0.0
+    shares, of_users = _centers(order, totals, clumps.filled, n_buckets)
+    clumped, between = _variances(order, totals, clumps, shares)
+    log_ratios = np.empty(n_rows)
     for row in order:
-        octave = octave_of(totals[0, row] + totals[1, row])
-        users_w, spread_w = _users(clumps.filled[0, row], n_buckets)
-        users_r, spread_r = _users(clumps.filled[1, row], n_buckets)
-        by_users = 1.0 / (spread_w + spread_r)
-        by_transitions = 1.0 / (clumped * (1.0 / totals[0, row] + 1.0 / totals[1, row]))
-        variances[row] = 1.0 / (by_users + by_transitions)
-        more_each = centers[octave] - users[octave]  # transitions of each user
-        estimates[row] = variances[row] * (
-            by_users * (np.log(users_w / users_r) + more_each)
-            + by_transitions * np.log(totals[0, row] / totals[1, row])
-        )
-        weight = 1.0 / (variances[row] * variances[row])
-        above += weight * ((estimates[row] - centers[octave]) ** 2 - variances[row])
-        weights += weight
-    between = max(0.0, above / weights)  # variance of the rows' true ratios
-    for row in range(n_rows):
-        center = centers[octave_of(totals[0, row] + totals[1, row])]
-        shrunk = center + between / (between + variances[row]) * (estimates[row] - center)
-        estimates[row] = min(max(shrunk, -_MAX_LOG_RATIO), _MAX_LOG_RATIO)
-    return estimates
+        octave = size_of(clumps.filled, row)
+        share, of_user = shares[octave], of_users[octave]
+        slope, slope_of_users = share * (1.0 - share), of_user * (1.0 - of_user)
+        n = float(totals[0, row] + totals[1, row])
+        by_transitions = slope * n / clumped
+        users_w, urns_w = _users(clumps.filled[0, row], n_buckets)
+        users_r, urns_r = _users(clumps.filled[1, row], n_buckets)
+        by_users = 1.0 / (urns_w + urns_r + 1.0 / (slope_of_users * (users_w + users_r)))
+        distance = by_transitions * (totals[0, row] / n - share) / slope
+        distance += by_users * (users_w / (users_w + users_r) - of_user) / slope_of_users
+        shrunk = between / (1.0 + between * (by_transitions + by_users)) * distance
+        shrunk_share = min(max(share + slope * shrunk, _LEAST_SHARE), 1.0 - _LEAST_SHARE)
+        log_ratios[row] = np.log(shrunk_share / (1.0 - shrunk_share))
+    return log_ratios
 
 
 @kernel
 def _centers(
     order: NDArray[np.int64], totals: NDArray[np.int64], filled: NDArray[np.int64], n_buckets: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Logarithms of the ratios of transitions and of users, by octave; of all rows where an octave has few of them."""
+    """Window's shares of transitions and of users, by octave; of all rows where an octave has few of them."""
     transitions, users = np.zeros((N_OCTAVES, 2)), np.zeros((N_OCTAVES, 2))
     n_rows = np.zeros(N_OCTAVES, np.int64)
     for row in order:
-        octave = octave_of(totals[0, row] + totals[1, row])
+        octave = size_of(filled, row)
         n_rows[octave] += 1
         for side in range(2):
             transitions[octave, side] += totals[side, row]
             users[octave, side] += _users(filled[side, row], n_buckets)[0]
-    centers, of_users = np.empty(N_OCTAVES), np.empty(N_OCTAVES)
+    shares, of_users = np.empty(N_OCTAVES), np.empty(N_OCTAVES)
     all_transitions, all_users = transitions.sum(axis=0), users.sum(axis=0)
     for octave in range(N_OCTAVES):
         is_known = n_rows[octave] >= _ENOUGH_ROWS
         of_octave = transitions[octave] if is_known else all_transitions
-        centers[octave] = np.log(of_octave[0] / of_octave[1])
+        shares[octave] = min(max(of_octave[0] / of_octave.sum(), _LEAST_SHARE), 1.0 - _LEAST_SHARE)
         of_octave = users[octave] if is_known else all_users
-        of_users[octave] = np.log(of_octave[0] / of_octave[1])
-    return centers, of_users
+        of_users[octave] = min(max(of_octave[0] / of_octave.sum(), _LEAST_SHARE), 1.0 - _LEAST_SHARE)
+    return shares, of_users
 
 
 @kernel
-def _clumped_variance(order: NDArray[np.int64], totals: NDArray[np.int64], clumps: _Clumps, n_buckets: int) -> float:
-    """How many times what single transitions would make it the variance of ``log(n_window / n_reference)`` is.
+def _variances(
+    order: NDArray[np.int64], totals: NDArray[np.int64], clumps: Clumps, shares: NDArray[np.float64]
+) -> tuple[float, float]:
+    """How far rows' shares are from that of their size by chance, and by more than chance.
 
-    From how far apart a bucket's shares of both sides are: users who come back in equal strength cancel out.
+    A row's distance is a sum over its buckets of ``w (1 - share) - r share``, window and reference. Users of one bucket
+    come by chance together, those of different ones only where the row itself has another share: the squares of
+    buckets tell the one, the products of different buckets the other, however heavy single users are. Users who come
+    back in equal strength cancel out of both.
+
+    Returns
+    -------
+    clumped : float   times what single transitions would make it that the variance is
+    between : float   variance of the rows' true log ratios
     """
-    found = expected = 0.0
+    squares = singles = products = sizes = 0.0
     for row in order:
         n_window, n_reference = float(totals[0, row]), float(totals[1, row])
-        found += (clumps.of_buckets[0, row] + n_window) / (n_window * n_window)
-        found += (clumps.of_buckets[1, row] + n_reference) / (n_reference * n_reference)
-        found -= 2.0 * clumps.across[row] / (n_window * n_reference)
-        expected += 1.0 / n_window + 1.0 / n_reference
-    return max(found / (1.0 - 1.0 / n_buckets) / expected, _LEAST_CLUMPED)
-
-
-@kernel
-def octave_of(n: int) -> int:
-    """Logarithm of `n` to the base 2, rounded down; 0 of 0. `O(log n)`, allocates nothing."""
-    octave = 0
-    while n > 1:
-        n >>= 1
-        octave += 1
-    return octave
-
-
-@kernel
-def _event_shares(log_ratios: NDArray[np.float64], totals: NDArray[np.int64], clumps: _Clumps) -> NDArray[np.float64]:
-    """By octave, from how much more the busier sides' cells hold than the quieter ones'.
-
-    Dropping transitions at random lowers the mean number of further transitions in a transition's own cell by the
-    rate, dropping whole cells does not: which of the two makes the busier sides like the quieter ones is seen from all
-    rows of a size together, since single rows are too thin to tell. Which side is busier is a matter of expectation:
-    the one that happens to have more is the one with the heavy user. Sums are of whole numbers, in any order.
-    """
-    sizes = np.zeros((N_OCTAVES, 2), np.int64)
-    further = np.zeros((N_OCTAVES, 2), np.int64)
-    for row in range(log_ratios.shape[0]):
-        octave = octave_of(totals[0, row] + totals[1, row])
-        busier = 1 if log_ratios[row] > 0.0 else 0
-        for side in range(2):
-            at = busier if side == 0 else 1 - busier
-            sizes[octave, at] += totals[side, row]
-            further[octave, at] += clumps.of_cells[side, row]
-    shares = np.ones(N_OCTAVES)
-    for octave in range(N_OCTAVES):
-        if sizes[octave, 0] < sizes[octave, 1] and further[octave, 0] > 0 and further[octave, 1] > 0:
-            denser = np.log(further[octave, 0] / sizes[octave, 0]) - np.log(further[octave, 1] / sizes[octave, 1])
-            shares[octave] = min(max(denser / np.log(sizes[octave, 0] / sizes[octave, 1]), 0.0), 1.0)
-    return shares
+        share = shares[size_of(clumps.filled, row)]
+        rest = 1.0 - share
+        square = rest * rest * (clumps.of_buckets[0, row] + n_window)
+        square += share * share * (clumps.of_buckets[1, row] + n_reference)
+        square -= 2.0 * share * rest * clumps.across[row]
+        distance = n_window * rest - n_reference * share
+        single = share * rest * (n_window + n_reference)
+        squares += square
+        singles += single
+        products += distance * distance - square
+        sizes += single * single
+    return max(squares / singles, _LEAST_CLUMPED), max(0.0, products / sizes)

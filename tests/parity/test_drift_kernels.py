@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.drift import permutation
+from stream.drift.alike import choose_alike, find_compared
 from stream.drift.backoff import pool_successors
 from stream.drift.evidence import Evidence, Side, gather, mix_each, new_evidence, thin
 from stream.drift.jaccard import binomial_table, expected_jaccard
 from stream.drift.levels import add_products, judge_form
-from stream.drift.matched import choose_alike, exchange
+from stream.drift.matched import exchange
 from stream.drift.matching import side_of
 from stream.drift.overlap import depth_weights, rank_biased_overlap
 from stream.drift.table import permutation_masks, signs_of_masks
@@ -24,6 +25,7 @@ from tidegate.jit import is_compiled
 
 TABLE = binomial_table(64, 5)
 N_BUCKETS = 64
+ALL = np.ones(128, np.bool_)
 
 
 def _tie_breaks(counts: list[int], k: int) -> list[frozenset[int]]:
@@ -103,7 +105,7 @@ def test_thinning_keeps_every_transition_with_the_chance_of_its_cell_and_its_own
     n_cells = evidence.starts[n_successors]
     kept = np.zeros(n_cells)
     for seed in range(2_000):
-        thin(evidence, n_cells, 0, (0.5, 0.6), np.uint64(seed << 20))
+        thin(evidence, n_cells, (0.5, 1.0), (0.6, 1.0), np.uint64(seed << 20))
         kept += evidence.kept[0, :n_cells]
         assert evidence.kept[1, :n_cells].tolist() == evidence.counts[1, :n_cells].tolist()
     assert kept / 2_000 == pytest.approx(evidence.counts[0, :n_cells] * 0.3, abs=0.08)
@@ -114,11 +116,11 @@ def test_thinning_by_cells_keeps_them_whole_and_thinning_no_side_keeps_all() -> 
     window, reference, _ = _one_pair(np.random.default_rng(2), 60, 40)
     evidence, n_successors = _gathered(window, reference)
     n_cells = evidence.starts[n_successors]
-    thin(evidence, n_cells, 1, (0.5, 1.0), np.uint64(5))
+    thin(evidence, n_cells, (1.0, 0.5), (1.0, 1.0), np.uint64(5))
     kept, counts = evidence.kept[1, :n_cells], evidence.counts[1, :n_cells]
     assert 0 < kept.sum() < counts.sum()
     assert all(now in (0, before) for now, before in zip(kept.tolist(), counts.tolist(), strict=True))
-    thin(evidence, n_cells, -1, (0.0, 0.0), np.uint64(5))
+    thin(evidence, n_cells, (1.0, 1.0), (1.0, 1.0), np.uint64(5))
     assert evidence.kept[:, :n_cells].tolist() == evidence.counts[:, :n_cells].tolist()
 
 
@@ -173,17 +175,64 @@ def test_the_alike_tables_are_those_of_the_observed_ones_block_by_imbalance(scal
     imbalances = np.arange(1, 129, dtype=np.int32) * np.where(np.arange(128) % 2 == 0, scale, -scale).astype(np.int32)
     imbalances[127] = 70 * scale  # the observed one ties with another
     chosen = np.empty(32, np.int64)
-    choose_alike(imbalances, np.uint64(3), chosen)
+    assert choose_alike(imbalances, ALL, np.uint64(3), chosen) == 32
     assert chosen[0] == 127
     assert sorted((abs(imbalances[chosen]) // scale).tolist()) == [*range(65, 71), 70, *range(71, 96)]
     assert is_compiled(choose_alike)
+
+
+def test_tables_that_would_not_have_been_compared_are_not_alike() -> None:
+    imbalances = np.arange(-64, 64, dtype=np.int32)
+    imbalances[127] = 30  # the observed one is among them whatever it is
+    chosen = np.empty(32, np.int64)
+    compared = (imbalances >= -10) & (imbalances <= 5)
+    compared[127] = True
+    n = choose_alike(imbalances, compared, np.uint64(3), chosen)
+    assert n == 17
+    assert chosen[0] == 127
+    assert sorted(imbalances[chosen[1:n]].tolist()) == list(range(-10, 6))
+    compared |= imbalances <= 40
+    compared &= imbalances >= -10
+    assert choose_alike(imbalances, compared, np.uint64(3), chosen) == 32  # of 52, in one block
+
+
+@pytest.mark.parametrize("of_cells", [1.0, 0.5])
+@pytest.mark.parametrize("of_transitions", [1.0, 0.4])
+def test_tables_are_compared_that_have_the_support_with_what_thinning_left_out(
+    of_cells: float, of_transitions: float
+) -> None:
+    window, reference, _ = _one_pair(np.random.default_rng(8), 30, 24)
+    evidence, n_successors = _gathered(window, reference)
+    n_cells = int(evidence.starts[n_successors])
+    rates = (of_transitions, 1.0)
+    thin(evidence, n_cells, (of_cells, 1.0), rates, np.uint64(5))
+    scratch = permutation.new_scratch(256, 5, N_BUCKETS, 200)._replace(evidence=evidence)
+    signs = signs_of_masks(permutation_masks(9, 0, 128), N_BUCKETS)
+    signs[:, -1] = 1
+    sides = np.zeros((128, 2))
+    for k in range(128):
+        for e in range(n_cells):
+            for side in range(2):
+                is_swapped = signs[evidence.buckets[e], k] < 0
+                held = evidence.kept[1 - side, e] / rates[side] if is_swapped else evidence.whole[side, e]
+                sides[k, side] += held + evidence.counts[side, e] - evidence.whole[side, e]
+    scratch.alike.imbalances[:] = [
+        sum(int(signs[evidence.buckets[e], k]) * int(evidence.kept[0, e] - evidence.kept[1, e]) for e in range(n_cells))
+        for k in range(128)
+    ]
+    least = int(np.median(sides.min(axis=1)))
+    find_compared(scratch, n_cells, signs, rates, least)
+    expected = (sides >= least - 1e-9).all(axis=1)
+    expected[-1] = True
+    assert 10 < expected.sum() < 118
+    assert scratch.alike.compared.tolist() == expected.tolist()
 
 
 def test_tables_of_equal_imbalance_are_alike_by_chance_the_observed_one_among_them() -> None:
     times = np.zeros(128)
     chosen = np.empty(32, np.int64)
     for seed in range(2_000):
-        choose_alike(np.zeros(128, np.int32), np.uint64(seed), chosen)
+        choose_alike(np.zeros(128, np.int32), ALL, np.uint64(seed), chosen)
         assert np.unique(chosen).shape == (32,)
         times[chosen] += 1
     assert times[127] == 2_000
@@ -206,11 +255,11 @@ def test_gathering_orders_many_successors_as_it_does_few() -> None:
 def test_exchanged_tables_have_the_buckets_of_negative_sign_swapped() -> None:
     window, reference, cells = _one_pair(np.random.default_rng(3), 60, 50)
     evidence, n_successors = _gathered(window, reference)
-    thin(evidence, evidence.starts[n_successors], -1, (1.0, 1.0), np.uint64(1))
+    thin(evidence, evidence.starts[n_successors], (1.0, 1.0), (1.0, 1.0), np.uint64(1))
     scratch = permutation.new_scratch(256, 5, N_BUCKETS, 200)._replace(evidence=evidence)
     signs = signs_of_masks(permutation_masks(9, 0, 128), N_BUCKETS)
     signs[:, -1] = 1
-    exchange(scratch, n_successors, signs, np.uint64(4))
+    assert exchange(scratch, n_successors, signs, (1.0, 1.0), 20, np.uint64(4)) == 32
     for i, table in enumerate(scratch.alike.chosen.tolist()):
         for s in range(n_successors):
             cluster = evidence.cells[evidence.starts[s]] >> 8

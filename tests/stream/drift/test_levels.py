@@ -67,7 +67,7 @@ def test_thin_pairs_are_compared_by_the_rows_of_their_second_cluster() -> None:
 
 def _thin_table(*, moves: bool) -> WindowDrift:
     """400 pairs of 10 transitions a side, all with the same successors, of which the window's top three may move."""
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(3)
     sides = []
     for is_window in (True, False):
         pair, rank, bucket = zipf_side(rng, 400, 10)

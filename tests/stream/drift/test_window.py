@@ -73,7 +73,7 @@ def test_users_who_repeat_themselves_are_not_drift_but_would_be_if_events_were_e
     assert by_event.flagged.mean() > 0.5
 
 
-@pytest.mark.parametrize("n", [20, 100])
+@pytest.mark.parametrize("n", [40, 100])
 def test_three_times_the_users_who_repeat_themselves_are_no_drift(n: int) -> None:
     measured = _measured(1_000, n, growth=3, repeats=5)
     assert measured.drift_mean is not None
