@@ -1,0 +1,114 @@
+"""``tidegate serve``: the serving table over HTTP, by as many processes as asked."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+
+import click
+
+from tidegate.cli.serving import ServeOptions, log_to_stderr, serve_tables
+from tidegate.cli.stopping import stop_signal
+from tidegate.durations import parse_duration
+from tidegate.errors import ConfigError
+
+
+@click.command("serve")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="TIDEGATE_HOME",
+    default=Path(".tidegate"),
+    show_default=True,
+    help="Folder whose tables/ are served; copies of tables that lie elsewhere go there too.",
+)
+@click.option("--tables", envvar="TIDEGATE_TABLES", help="Another place of the tables: a folder, or a URL of fsspec.")
+@click.option("--host", envvar="TIDEGATE_HOST", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option(
+    "--port",
+    envvar="TIDEGATE_PORT",
+    type=click.IntRange(min=0, max=65_535),
+    default=9_464,
+    show_default=True,
+    help="Port to serve on; 0 takes a free one.",
+)
+@click.option("--expose", is_flag=True, help="Serve on an address that other machines reach: there is no TLS or login.")
+@click.option(
+    "--processes",
+    envvar="TIDEGATE_PROCESSES",
+    type=click.IntRange(min=1, max=256),
+    default=1,
+    show_default=True,
+    help="Processes that share the port and the table's memory.",
+)
+@click.option(
+    "--check-every",
+    envvar="TIDEGATE_CHECK_EVERY",
+    default="0.5s",
+    show_default=True,
+    help="How soon a new version, or a rollback, is seen.",
+)
+@click.option(
+    "--timeout",
+    envvar="TIDEGATE_TIMEOUT",
+    default="30s",
+    show_default=True,
+    help="From connecting, or from an answer, to the end of the next request.",
+)
+@click.option(
+    "--max-connections",
+    envvar="TIDEGATE_MAX_CONNECTIONS",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Open at a time in one process.",
+)
+def serve_command(
+    home: Path,
+    tables: str | None,
+    host: str,
+    port: int,
+    expose: bool,
+    processes: int,
+    check_every: str,
+    timeout: str,
+    max_connections: int,
+) -> None:
+    """Answer look-ups over HTTP from the table that serves, and follow it as it changes.
+
+    Lives where no run does: it needs the tables only. SIGTERM ends it after the requests in flight.
+    """
+    require_loopback(host, expose)
+    options = ServeOptions(
+        home=home,
+        tables=tables,
+        host=host,
+        port=port,
+        n_processes=processes,
+        check_every_ms=parse_duration(check_every, name="--check-every"),
+        request_seconds=parse_duration(timeout, name="--timeout") / 1_000,
+        max_connections=max_connections,
+    )
+    log_to_stderr()
+    with stop_signal() as stop:
+        serve_tables(options, stop, lambda url: click.echo(f"serving {url}/v1/next", err=True))
+
+
+def require_loopback(host: str, is_exposed: bool) -> None:
+    """Refuse an address that others reach, unless that is meant.
+
+    Raises
+    ------
+    ConfigError
+        If it is not on loopback and nobody has said so.
+    """
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = host == "localhost"
+    if not is_loopback and not is_exposed:
+        raise ConfigError(
+            f"{host} is reached by other machines, and the service has no TLS and no login",
+            "Serve on 127.0.0.1 behind something that has both, or say that it is meant with --expose",
+            place="--host",
+        )
