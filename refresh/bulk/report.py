@@ -14,6 +14,7 @@ class InferenceReport:
     Attributes
     ----------
     n_rows : int          that the engine was asked for, by any worker and attempt
+    n_rows_resumed : int  of them, answered in shards that an earlier attempt had finished
     n_chunks : int        1 where the order was asked for at once
     n_resumed : int       shards that an earlier attempt had finished
     n_inferred : int      shards of this process, `n_of_others` those of workers beside it
@@ -24,6 +25,7 @@ class InferenceReport:
     """
 
     n_rows: int = 0
+    n_rows_resumed: int = 0
     n_chunks: int = 0
     n_resumed: int = 0
     n_inferred: int = 0

@@ -102,6 +102,7 @@ class BulkWorker:
         facts, manifest = self._shards.facts(), self._order.manifest
         return InferenceReport(
             n_rows=manifest.n_rows,
+            n_rows_resumed=sum(facts[chunk].n_rows for chunk in self._earlier & facts.keys()),
             n_chunks=manifest.n_chunks,
             n_resumed=len(self._earlier & facts.keys()),
             n_inferred=len(self._inferred),

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from refresh.policies.plan import Plan, PolicyState, View
+from tidegate.contracts import Trigger
 
 
 def after_failure(
@@ -41,8 +42,11 @@ def after_success(left: PolicyState) -> PolicyState:
 
 
 def held(plan: Plan, view: View) -> Plan:
-    """Take the order out of a plan while orders wait; without a table there is nothing to keep fresh either."""
-    if plan.order is None or view.pane >= view.state.held_until_pane:
+    """Take the order out of a plan while orders wait; without a table there is nothing to keep fresh either.
+
+    A person's order is never held.
+    """
+    if plan.order is None or plan.order.trigger is Trigger.OPERATOR or view.pane >= view.state.held_until_pane:
         return plan
     n_failed, n_panes = view.state.n_failed_orders, view.state.held_until_pane - view.pane
     without_this = tuple((pane, n) for pane, n in plan.state.calls if pane != view.pane)

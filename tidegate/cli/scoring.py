@@ -11,6 +11,7 @@ from refresh.table_store import TableStore
 from stream.predictions import Predictions, hit_microbits, index_predictions, no_predictions
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
+from tidegate.contracts import Trigger
 from tidegate.counts import pack_pairs, unpack_pairs
 
 
@@ -75,6 +76,8 @@ def serving_version(tables: TableStore, record: PaneRecord | None) -> int | None
 
 
 def is_chosen_by_a_person(tables: TableStore, version: int) -> bool:
-    """Whether the pointer's last move was to `version`, and not that of a refresh."""
+    """Whether the pointer's last move was to `version`, and not that of a refresh that no person ordered."""
     moves = tables.history()
-    return bool(moves) and moves[-1].to_version == version and moves[-1].action != "publish"
+    if not moves or moves[-1].to_version != version:
+        return False
+    return moves[-1].action != "publish" or moves[-1].why == Trigger.OPERATOR

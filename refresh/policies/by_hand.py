@@ -1,0 +1,71 @@
+"""What a person orders: all pairs of the window, as the paper does, or what a policy would buy now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from refresh.policies.adaptive import PolicyOptions
+from refresh.policies.naming import Policy, open_policy
+from refresh.policies.plan import Plan, View
+from tidegate.contracts import Trigger
+
+Rows = Literal["all", "ordered"]
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """A policy whose orders a person places.
+
+    Known rows are taken as they are, and the order is known by what it was placed with, so that one that was
+    interrupted is found again, and that of the run itself is another.
+
+    Attributes
+    ----------
+    policy : Policy     that plans
+    rows : ``all`` or ``ordered``
+    """
+
+    policy: Policy
+    rows: Rows
+
+    @property
+    def name(self) -> str:
+        """What was asked for."""
+        return f"{self.rows} rows by hand"
+
+    def plan(self, view: View) -> Plan:
+        """Plan as the policy does, and sign the order."""
+        plan = self.policy.plan(view)
+        if plan.order is None:
+            return plan
+        order_id = f"{view.order_id}-{self.rows}"
+        order = msgspec.structs.replace(plan.order, order_id=order_id, trigger=Trigger.OPERATOR)
+        return replace(plan, order=order, replaces_rows=False, explanation=f"by hand: {plan.explanation}")
+
+
+def open_by_hand(rows: Rows, policy: str, pane_ms: int, options: PolicyOptions, top_n: int = 5) -> ByHand:
+    """Make what plans a person's order.
+
+    Parameters
+    ----------
+    rows : ``all`` asks for every pair of the window, in the frame (estimator and backoff) of `policy`
+    policy : as `open_policy` takes it
+
+    Raises
+    ------
+    RequestError
+        If there is no such policy.
+
+    Examples
+    --------
+    >>> open_by_hand("all", "adaptive", 86_400_000, PolicyOptions()).policy.name
+    'always+own'
+    """
+    planner = open_policy(policy, pane_ms, options, top_n)
+    if rows == "all":
+        has_own_frame = policy.endswith("+own") or policy.startswith("adaptive")
+        planner = open_policy("always+own" if has_own_frame else "always", pane_ms, options, top_n)
+    return ByHand(planner, rows)
