@@ -27,6 +27,7 @@ NONE_CODE = "<none>"
 MAX_LEVEL_TOKENS = 1_024
 """Tokens that an engine can be asked to choose from: vLLM's limit of ``allowed_token_ids``."""
 
+_MAX_LOW = 256
 _STEP = 64  # capacities are multiples of this, so that a catalogue that grows by a few keeps its codebook
 _HEADROOM = 1.25
 
@@ -57,7 +58,8 @@ class Codebook:
     """Which code stands for which cluster.
 
     With one level a code is one token. With two it is a high and a low token, and cluster ``high x n_low + low`` has
-    the code of both: few high tokens, since an engine asks for the low one once for each of them.
+    the code of both. An engine asks for the low one once for each high one, so few high tokens would be quickest; with
+    more than 256 low ones, though, small models take several times as long to learn to copy a code.
 
     Attributes
     ----------
@@ -71,7 +73,7 @@ class Codebook:
     >>> book.codes[1], book.capacity
     ('<c0001>', 64)
     >>> Codebook.of([f"interest {n}" for n in range(1_650)]).codes[1_649]
-    '<h0002> <l0241>'
+    '<h0007> <l0004>'
     """
 
     names: tuple[str, ...]
@@ -126,7 +128,7 @@ class Codebook:
 
     @property
     def _n_high(self) -> int:
-        return -(-self.capacity // MAX_LEVEL_TOKENS)
+        return -(-self.capacity // _MAX_LOW)
 
     @cached_property
     def levels(self) -> list[list[str]]:
@@ -153,8 +155,8 @@ class Codebook:
 
         Examples
         --------
-        >>> Codebook((), 2_112, n_levels=2).digits(np.array([0, 703, 704], np.int32)).tolist()
-        [[0, 0], [0, 703], [1, 0]]
+        >>> Codebook((), 2_112, n_levels=2).digits(np.array([0, 234, 235], np.int32)).tolist()
+        [[0, 0], [0, 234], [1, 0]]
         """
         low = clusters.astype(np.int64) % self.n_low
         return np.stack([low] if self.n_levels == 1 else [clusters.astype(np.int64) // self.n_low, low], axis=-1)

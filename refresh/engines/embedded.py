@@ -7,7 +7,7 @@ rows are around it: answers are bit-identical in any order and batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.codebook import names_fingerprint
-from refresh.engines import Answers
-from refresh.engines.model_files import read_codebook, read_manifest, read_model, read_vocabulary
+from refresh.engines import Answers, Usage
+from refresh.engines.code_tokens import CodeTokens
+from refresh.engines.model_files import (
+    END,
+    PADDING,
+    TOKENIZER,
+    UNKNOWN,
+    read_codebook,
+    read_manifest,
+    read_model,
+    read_vocabulary,
+)
 from refresh.prompts import PromptBuilder, RowContexts, Template
 from tidegate.errors import CatalogueError
 
@@ -25,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
 _BATCH = 512
+_HIGH_TOKENS_OF_A_FULL_BATCH = 4  # more are appended to each prompt only with fewer prompts at once
 
 
 class EmbeddedEngine:
@@ -63,7 +74,9 @@ class EmbeddedEngine:
         codebook = read_codebook(folder, manifest, names)
         self._prompts = PromptBuilder(template, codebook, manifest.n_retrieved)
         self._vocabulary = read_vocabulary(folder, template, codebook)
-        self._code_start = self._vocabulary[self._prompts.codebook.codes[0]]
+        self._codes = CodeTokens.of(codebook, self._vocabulary)
+        self._batch_rows = _BATCH // max(1, self._codes.n_high // _HIGH_TOKENS_OF_A_FULL_BATCH)
+        self._tokenizer = folder / TOKENIZER
         self._model = read_model(folder)
 
     @property
@@ -82,9 +95,11 @@ class EmbeddedEngine:
         probabilities = np.zeros((n_rows, top_n), dtype=np.float32)
         label_mass = np.zeros(n_rows, dtype=np.float32)
 
+        rows = self._batch_rows
+
         def infer_from(start: int) -> int:
-            stop = min(start + _BATCH, n_rows)
-            padded = contexts[np.resize(np.arange(start, stop), _BATCH)]
+            stop = min(start + rows, n_rows)
+            padded = contexts[np.resize(np.arange(start, stop), rows)]
             ranked, likely, mass = (column[: stop - start] for column in self._infer_batch(padded, top_n))
             clusters[start:stop, : ranked.shape[1]] = ranked
             probabilities[start:stop, : ranked.shape[1]] = likely
@@ -93,10 +108,48 @@ class EmbeddedEngine:
 
         # One batch a core beats one batch over all cores: nothing waits at a barrier for a core that is busy.
         with ThreadPoolExecutor(_n_cores(), initializer=_compute_alone) as pool:
-            for n_done in pool.map(infer_from, range(0, n_rows, _BATCH)):
+            for n_done in pool.map(infer_from, range(0, n_rows, rows)):
                 if on_progress is not None:
                     on_progress(n_done)
-        return Answers(clusters, probabilities, label_mass)
+        return Answers(clusters, probabilities, label_mass, self._usage(n_rows))
+
+    def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+        """Continue prompts freely; words that the model does not know are read as one unknown word."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_file(str(self._tokenizer))
+        unknown = [self._vocabulary[UNKNOWN]]
+        read = [encoding.ids or unknown for encoding in tokenizer.encode_batch(list(prompts), add_special_tokens=False)]
+        written = [""] * len(read)
+        with ThreadPoolExecutor(_n_cores(), initializer=_compute_alone) as pool:
+            for rows, texts in pool.map(lambda rows: self._continue(read, rows, max_tokens), _batches(read)):
+                for row, text in zip(rows, texts, strict=True):
+                    written[row] = text
+        return written
+
+    def _continue(self, read: list[list[int]], rows: list[int], max_tokens: int) -> tuple[list[int], list[str]]:
+        """Continue prompts of one length, in a batch of the fixed shape."""
+        import torch
+
+        words = {token: word for word, token in self._vocabulary.items()}
+        tokens = torch.tensor([read[row] for row in rows])[np.resize(np.arange(len(rows)), _BATCH)]
+        start = tokens.shape[1]
+        with torch.inference_mode():
+            for _ in range(max_tokens):
+                logits = self._model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[:, 0]
+                tokens = torch.cat([tokens, logits.argmax(dim=1, keepdim=True)], dim=1)
+        texts = []
+        for output in tokens[: len(rows), start:].tolist():
+            spoken = [words[token] for token in output]
+            spoken = spoken[: spoken.index(END)] if END in spoken else spoken
+            texts.append(" ".join(word for word in spoken if word not in (UNKNOWN, PADDING)))
+        return rows, texts
+
+    def _usage(self, n_rows: int) -> Usage:
+        """Count what rows take: the model has no cache, and writes as many tokens as a code has."""
+        book = self._prompts.codebook
+        n_tokens = len(self._prompts.template.text.split()) - 3 + book.n_levels * (2 + self._prompts.n_retrieved)
+        return Usage(n_rows, n_rows * n_tokens, 0, n_rows * book.n_levels)
 
     def _infer_batch(
         self, contexts: RowContexts, top_n: int
@@ -106,9 +159,7 @@ class EmbeddedEngine:
 
         tokens = torch.from_numpy(self._prompts.token_ids(contexts, self._vocabulary))
         with torch.inference_mode():
-            logits = self._model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[:, 0]
-            stop = self._code_start + self._prompts.codebook.capacity
-            likely = torch.softmax(logits, dim=1)[:, self._code_start : stop]
+            likely = self._codes.probabilities(self._model, tokens)
             likely = torch.where(self._allowed(contexts), likely, -1.0)
             best = torch.topk(likely, min(top_n, likely.shape[1]), dim=1)
             mass = likely.clamp_min(0.0).sum(dim=1).clamp_max(1.0)
@@ -128,6 +179,16 @@ class EmbeddedEngine:
         allowed[rows, table[:, 2:]] = True
         allowed[rows, table[:, :2]] = False
         return torch.from_numpy(allowed[:, :capacity])
+
+
+def _batches(read: list[list[int]]) -> Iterator[list[int]]:
+    """Group prompts by their length, and cut the groups into batches."""
+    by_length: dict[int, list[int]] = {}
+    for row, tokens in enumerate(read):
+        by_length.setdefault(len(tokens), []).append(row)
+    for rows in by_length.values():
+        for at in range(0, len(rows), _BATCH):
+            yield rows[at : at + _BATCH]
 
 
 def _compute_alone() -> None:

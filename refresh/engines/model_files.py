@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "tidegate.json"
 WEIGHTS, CONFIG, TOKENIZER = "model.safetensors", "config.json", "tokenizer.json"
+UNKNOWN, PADDING, END = "<unk>", "<pad>", "</s>"
 _TIED = "lm_head.weight"  # the embedding's own tensor: stored once
 _FORMAT = 1
 _RETRAIN = "Remove the folder and train the model again"

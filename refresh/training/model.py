@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from refresh.codebook import NONE_CODE, Codebook
+from refresh.engines.model_files import END, PADDING, UNKNOWN, build_model
 from refresh.prompts import Template
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-UNKNOWN, PADDING, END = "<unk>", "<pad>", "</s>"
 _INITIAL_STD = 0.02  # small codes first: copying is learned within tens of steps, with 0.2 it takes hundreds
 
 
@@ -66,8 +66,6 @@ def new_model(n_tokens: int, shape: ModelShape, *, seed: int) -> LlamaForCausalL
     """Make a decoder with random weights that follow from `seed` (the caller's random state is left alone)."""
     import torch
     from transformers import LlamaConfig
-
-    from refresh.engines.model_files import build_model
 
     config = LlamaConfig(
         vocab_size=n_tokens,

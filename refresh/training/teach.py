@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from refresh.engines.code_tokens import CodeTokens
 from refresh.prompts import PromptBuilder, RowContexts
 from refresh.training.samples import Samples
 from tidegate.errors import EngineError
@@ -74,28 +75,30 @@ class Pupil:
     vocabulary: dict[str, int]
 
     @property
-    def code_start(self) -> int:
-        """Token id of cluster 0; the other codes follow."""
-        return self.vocabulary[self.prompts.codebook.codes[0]]
+    def codes(self) -> CodeTokens:
+        """Codes as tokens."""
+        return CodeTokens.of(self.prompts.codebook, self.vocabulary)
 
-    def logits(self, samples: Samples) -> torch.Tensor:
-        """Logits at the last position: float32[n, V]."""
-        import torch
-
-        contexts = RowContexts(samples.c1, samples.c2, samples.retrieved[:, None])
-        tokens = torch.from_numpy(self.prompts.token_ids(contexts, self.vocabulary))
-        logits: torch.Tensor = self.model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[:, 0]
-        return logits
+    def losses(self, samples: Samples) -> torch.Tensor:
+        """Loss of each sample, nats: float32[n]."""
+        return self.codes.losses(self.model, self._tokens(samples), samples.target)
 
     def answers(self, samples: Samples) -> Int32s:
-        """Free answers, -1 where the likeliest token is no code: int32[n]."""
+        """Free answers, -1 where they are no code: int32[n]."""
         import torch
 
         with torch.inference_mode():
-            parts = [self.logits(samples[at : at + _PROBES]).argmax(1) for at in range(0, len(samples), _PROBES)]
-        tokens = torch.cat(parts).numpy() if parts else np.zeros(0, np.int64)
-        clusters = (tokens - self.code_start).astype(np.int32)
-        return np.where((clusters >= 0) & (clusters < self.prompts.codebook.capacity), clusters, np.int32(-1))
+            parts = [
+                self.codes.free(self.model, self._tokens(samples[at : at + _PROBES]))
+                for at in range(0, len(samples), _PROBES)
+            ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+    def _tokens(self, samples: Samples) -> torch.Tensor:
+        import torch
+
+        contexts = RowContexts(samples.c1, samples.c2, samples.retrieved[:, None])
+        return torch.from_numpy(self.prompts.token_ids(contexts, self.vocabulary))
 
 
 def reading_samples(n: int, capacity: int, generator: np.random.Generator) -> Samples:
@@ -206,9 +209,7 @@ class _Course:
         """Learn from one batch; returns its weighted mean loss."""
         import torch
 
-        target = torch.from_numpy(samples.target.astype(np.int64)) + self._pupil.code_start
-        losses = torch.nn.functional.cross_entropy(self._pupil.logits(samples), target, reduction="none")
-        loss = (losses * torch.from_numpy(samples.weight)).mean()
+        loss = (self._pupil.losses(samples) * torch.from_numpy(samples.weight)).mean()
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()

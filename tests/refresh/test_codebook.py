@@ -58,7 +58,7 @@ def test_two_levels_have_a_distinct_code_for_every_cluster_and_no_level_is_wider
 ) -> None:
     book = Codebook.of([str(n) for n in range(n_clusters)])
     assert len(set(book.codes)) == book.capacity >= n_clusters
-    assert all(len(level) <= 1_024 for level in book.levels)
+    assert all(len(level) <= 256 for level in book.levels)
     digits = book.digits(np.arange(book.capacity, dtype=np.int32))
     high, low = book.levels
     assert [f"{high[h]} {low[lo]}" for h, lo in digits.tolist()] == book.codes

@@ -10,6 +10,8 @@ import pytest
 from refresh.engines import open_engine
 from refresh.engines.embedded import EmbeddedEngine
 from refresh.engines.model_files import CONFIG, MANIFEST, TOKENIZER, WEIGHTS
+from refresh.probe import probe
+from refresh.prompts import RowContexts
 from tests.refresh.conftest import TinyModel
 from tests.refresh.tiny_world import N_CLUSTERS, NAMES, contexts_of, random_contexts
 from tidegate.errors import CatalogueError, ConfigError, EngineError
@@ -156,3 +158,43 @@ def test_any_llama_loader_reads_the_folder(tiny_model: TinyModel) -> None:
     logits = model(**tokenizer(text, return_tensors="pt", return_token_type_ids=False)).logits[0, -1]
     code = tokenizer.convert_ids_to_tokens(int(logits.argmax()))
     assert code == engine.prompts.codebook.codes[engine.infer(contexts, top_n=1).clusters[0, 0]]
+
+
+def test_written_freely_it_writes_the_codes_that_it_scores_best(tiny_model: TinyModel) -> None:
+    engine, contexts = EmbeddedEngine(tiny_model.folder, NAMES), random_contexts(300)
+    written = engine.generate(engine.prompts.texts(contexts), 1)
+    codes = engine.prompts.codebook.codes
+    best = engine.infer(contexts, top_n=1).clusters[:, 0]
+    is_allowed = np.array([text in codes[: len(NAMES)] for text in written])
+    is_new = is_allowed & np.array(
+        [text not in prompt for text, prompt in zip(written, contexts_only(engine, contexts), strict=True)]
+    )
+    assert is_new.mean() > 0.8
+    assert [written[row] for row in np.flatnonzero(is_new)] == [codes[best[row]] for row in np.flatnonzero(is_new)]
+
+
+def contexts_only(engine: EmbeddedEngine, contexts: RowContexts) -> list[str]:
+    """Prompts without their retrieved line."""
+    alone = RowContexts(contexts.c1, contexts.c2, np.full_like(contexts.retrieved, -1))
+    return engine.prompts.texts(alone)
+
+
+def test_prompts_of_any_length_are_continued_each_on_its_own(tiny_model: TinyModel) -> None:
+    engine = EmbeddedEngine(tiny_model.folder, NAMES)
+    prompts = ["", "next", "watched <c0001> then", "no word of these is known", "watched <c0002> then"] * 3
+    whole = engine.generate(prompts, 3)
+    assert [engine.generate([prompt], 3)[0] for prompt in prompts[:5]] == whole[:5]
+    assert whole[:5] == whole[5:10] == whole[10:]
+    assert engine.generate([], 3) == []
+
+
+def test_the_probe_finds_that_it_answers_in_codes(tiny_model: TinyModel) -> None:
+    result = probe(EmbeddedEngine(tiny_model.folder, NAMES), random_contexts(300), seed=1)
+    assert result.n == 256
+    assert result.exact_match is not None and result.exact_match > 0.95
+
+
+def test_a_codebook_that_no_version_makes_is_refused(copied: Path) -> None:
+    reseal(copied, codebook_fingerprint="0" * 64)
+    with pytest.raises(EngineError, match="another codebook than this version makes"):
+        EmbeddedEngine(copied, NAMES)

@@ -11,11 +11,11 @@ N_CLUSTERS = 20
 NAMES = [f"interest {cluster}" for cluster in range(N_CLUSTERS)]
 
 
-def tiny_counts(seed: int, n: int = 3_000) -> SuccessorCounts:
+def tiny_counts(seed: int, n: int = 3_000, n_clusters: int = N_CLUSTERS) -> SuccessorCounts:
     """Transitions of one group of users."""
     generator = np.random.default_rng(seed)
-    c1, c2, other = generator.integers(0, N_CLUSTERS, (3, n))
-    c_next = np.where(generator.random(n) < 0.7, (c2 + 1) % N_CLUSTERS, other)
+    c1, c2, other = generator.integers(0, n_clusters, (3, n))
+    c_next = np.where(generator.random(n) < 0.7, (c2 + 1) % n_clusters, other)
     distinct = (c1 != c2) & (c_next != c1) & (c_next != c2)
     keys, counts = np.unique(pack_transitions(c1, c2, c_next, np.zeros(n, np.int64))[distinct], return_counts=True)
     return BucketedCounts(keys, counts).without_buckets()
