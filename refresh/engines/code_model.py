@@ -82,6 +82,18 @@ class CodeModel:
     tokenizer: Tokenizer | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def text_config(self) -> Mapping[str, Any]:
+        """The decoder's part of the configuration."""
+        nested = self.config.get("text_config")
+        return nested if isinstance(nested, dict) else self.config
+
+    @property
+    def n_vocabulary(self) -> int | None:
+        """Tokens that the model knows; None where only its server tells."""
+        size = self.text_config.get("vocab_size")
+        return size if isinstance(size, int) and size > 0 else None
+
     def grown(self, names: Sequence[str]) -> CodeModel:
         """Return the model for the catalogue as it is now (`Codebook.grown`)."""
         return replace(self, prompts=self.prompts.grown(names))

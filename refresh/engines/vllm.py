@@ -19,6 +19,7 @@ import numpy as np
 from refresh.engines import Answers, Usage
 from refresh.engines.code_model import Asking, CodeModel, Prompt, read_code_model
 from refresh.engines.code_scoring import SharedTokens, TokenScores, score_rows
+from refresh.engines.joining import joined
 from refresh.prompts import PromptBuilder, RowContexts, sort_for_prefix
 from tidegate.errors import ConfigError, EngineError
 
@@ -98,7 +99,7 @@ class VllmEngine:
     ) -> None:
         self._model = read_code_model(folder, names, asking)
         self.fingerprint = _fingerprint(self._model, options or {})
-        self._n_logprobs = min(n_logprobs, _n_vocabulary(self._model))
+        self._n_logprobs = min(n_logprobs, self._model.n_vocabulary or n_logprobs)
         self._ends = _end_tokens(folder, self._model)
         self._llm, self._sampling = _load(folder, self._model, self._n_logprobs, options or {})
 
@@ -173,18 +174,6 @@ class VllmEngine:
             ) from error
 
 
-def joined(parts: Sequence[Answers], top_n: int, order: np.ndarray[Any, np.dtype[np.int64]]) -> Answers:
-    """Put the answers of parts, in `order`, back into the order in which rows were asked."""
-    n_rows = order.shape[0]
-    clusters = np.full((n_rows, top_n), -1, np.int32)
-    probabilities, mass = np.zeros((n_rows, top_n), np.float32), np.zeros(n_rows, np.float32)
-    if parts:
-        clusters[order] = np.concatenate([part.clusters for part in parts])
-        probabilities[order] = np.concatenate([part.probabilities for part in parts])
-        mass[order] = np.concatenate([part.label_mass for part in parts])
-    return Answers(clusters, probabilities, mass, sum((part.usage for part in parts), Usage()))
-
-
 def _usage(outputs: Sequence[_Output]) -> Usage:
     return Usage(
         n_prompts=len(outputs),
@@ -202,23 +191,13 @@ def _fingerprint(model: CodeModel, options: Mapping[str, Any]) -> str:
     return hashlib.sha256(f"{model.fingerprint}\n{msgspec.json.encode(changed).decode()}".encode()).hexdigest()
 
 
-def _n_vocabulary(model: CodeModel) -> int:
-    size = _text_config(model).get("vocab_size")
-    return size if isinstance(size, int) and size > 0 else N_LOGPROBS
-
-
-def _text_config(model: CodeModel) -> Mapping[str, Any]:
-    nested = model.config.get("text_config")
-    return nested if isinstance(nested, dict) else model.config
-
-
 def _end_tokens(folder: Path, model: CodeModel) -> list[int]:
     """Tokens that end an answer: those for generation, or else the model's."""
     try:
         generation = msgspec.json.decode((folder / "generation_config.json").read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.MsgspecError):
         generation = {}
-    found = generation.get("eos_token_id", _text_config(model).get("eos_token_id"))
+    found = generation.get("eos_token_id", model.text_config.get("eos_token_id"))
     tokens = found if isinstance(found, list) else [found]
     return [token for token in tokens if isinstance(token, int)]
 
@@ -256,7 +235,7 @@ def _load(
 
 def _arguments(folder: Path, model: CodeModel, n_logprobs: int, *, is_cpu: bool) -> dict[str, Any]:
     """Arguments of ``vllm.LLM``: token ids in and out, raw probabilities, prefixes cached."""
-    positions = _text_config(model).get("max_position_embeddings", _LONGEST_PROMPT)
+    positions = model.text_config.get("max_position_embeddings", _LONGEST_PROMPT)
     return {
         "model": str(folder),
         "skip_tokenizer_init": True,
