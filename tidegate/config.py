@@ -38,14 +38,34 @@ _NOT_IDENTITY = {
     "registry",
     "checkpoint_records",
     "keep_versions",
+    # What a table must show to be published: a person may loosen it, and the run goes on where it was.
+    "min_coverage",
+    "coverage_tolerance",
+    "max_invalid_share",
+    "min_label_mass",
+    "min_exact_match",
+    "max_changed_selective",
+    "max_changed_full",
+    "hit_loss_z",
     "tables",
     "publish_topic",
     "chunk_rows",
+    # Rows are known by what the engine says of itself, whichever way it is reached.
+    "engine_url",
+    "api_key",
+    "engine_concurrency",
+    "engine_timeout",
+    "engine_patience",
+    "engine_options",
 }
 
 
 # Not part of it at their default, so that runs from before there were such settings are still known.
 _IDENTITY_IF_SET = {
+    "engine_model",
+    "scoring",
+    "described_by",
+    "template",
     "event_id_column",
     "duplicates",
     "message_format",
@@ -80,8 +100,27 @@ class RunSettings(BaseSettings):
     catalogue: Path | None = Field(None, description="the known clusters (with keywords); others are set aside")
     dedup: Literal["first", "adjacent"] = Field("first", description="which repeats a sequence leaves out")
     allow_return: bool = Field(False, description="let c_next equal c1 (adjacent de-duplication only)")
-    engine: str = Field("embedded", description="what infers rows: embedded or frequency")
-    model: Path | None = Field(None, description="model folder of the embedded engine; default: trained in the run")
+    engine: str = Field("embedded", description="what infers rows: embedded, frequency, openai or vllm")
+    model: Path | None = Field(
+        None,
+        description="model folder; default: trained in the run (embedded, vllm), or only the server has it (openai)",
+    )
+    engine_url: str | None = Field(None, description="URL of the openai engine's server, e.g. http://localhost:8000/v1")
+    engine_model: str | None = Field(None, description="that server's name for the model; default: its only one")
+    api_key: SecretStr | None = Field(None, description="that server's key; better in the environment or a file")
+    engine_concurrency: int = Field(8, ge=1, le=1_024, description="requests to that server at once")
+    engine_timeout: str = Field("2m", description="how long that server may take for one request")
+    engine_patience: str = Field("5m", description="how long one request is repeated before the refresh fails")
+    engine_options: dict[str, str] = Field(
+        default_factory=dict, description="arguments of vllm.LLM, e.g. tensor_parallel_size=2"
+    )
+    scoring: Literal["codes", "description"] = Field(
+        "codes", description="what a model that Tidegate did not train answers: a code, or a cluster's description"
+    )
+    described_by: Literal["name", "keywords"] = Field("name", description="what describes a cluster in such an answer")
+    template: str | None = Field(
+        None, description="how such a model is asked: a packaged template's name, or a file NAME.vN.txt"
+    )
     policy: str = Field(
         "adaptive", description="adaptive, or a baseline: never, always, every:N (panes), every:2d, backoff, cusum …"
     )
@@ -114,6 +153,26 @@ class RunSettings(BaseSettings):
     publish_topic: str | None = Field(
         None, description="compacted topic, beside the source's, that the serving table's rows are sent to"
     )
+    min_coverage: float = Field(
+        0.5, ge=0, le=1, description="share of the window that a table must answer, if the one before did"
+    )
+    coverage_tolerance: float = Field(
+        0.02, ge=0, le=1, description="share of the window that may lose its answer by a refresh"
+    )
+    max_invalid_share: float = Field(0.02, ge=0, le=1, description="share of answers that may be invalid")
+    min_label_mass: float = Field(
+        0.5, ge=0, le=1, description="mean probability that a free answer would be an allowed one"
+    )
+    min_exact_match: float = Field(
+        0.5, ge=0, le=1, description="share of free answers that must be a cluster's description or code"
+    )
+    max_changed_selective: float = Field(
+        0.8, ge=0, le=1, description="share of rows whose answer may change where rows were chosen"
+    )
+    max_changed_full: float = Field(
+        0.95, ge=0, le=1, description="share of rows whose answer may change where all were asked for"
+    )
+    hit_loss_z: float = Field(3.0, ge=0, description="standard deviations of hits lost that are taken for chance")
     keep_versions: int = Field(100, ge=2, description="table versions kept; the serving one always is")
     seed: int = Field(0, ge=0, description="of every random choice")
     follow: bool = Field(False, description="stay at the end of a topic and wait for more")
@@ -133,7 +192,9 @@ class RunSettings(BaseSettings):
         default_factory=dict, description="properties of the registry's client, e.g. basic.auth.user.info"
     )
 
-    @field_validator("pane", "window", "gap", "lateness", "max_ahead", "duplicates")
+    @field_validator(
+        "pane", "window", "gap", "lateness", "max_ahead", "duplicates", "engine_timeout", "engine_patience"
+    )
     @classmethod
     def _is_duration(cls, text: str, info: ValidationInfo) -> str:
         if (info.field_name, text) != ("gap", "none"):

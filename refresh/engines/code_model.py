@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from refresh.codebook import MAX_LEVEL_TOKENS, Codebook, names_fingerprint
 from refresh.engines.model_files import CONFIG, MANIFEST, TOKENIZER, read_codebook, read_manifest, read_vocabulary
-from refresh.prompts import Description, PromptBuilder, RowContexts, Scoring, Template
+from refresh.prompts import DEFAULT_TEMPLATE, TEXT_TEMPLATE, Description, PromptBuilder, RowContexts, Scoring, Template
 from tidegate.counts import MAX_CLUSTERS
-from tidegate.errors import CatalogueError, EngineError
+from tidegate.errors import CatalogueError, ConfigError, EngineError
 from tidegate.files import sha256_of_file
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Asking:
 
     Attributes
     ----------
-    template : Template, optional      default: the packaged one for codes
+    template : Template, optional      default: the packaged one for codes, or for descriptions
     scoring : Scoring
     described_by : Description         what describes a cluster where descriptions are answered
     n_retrieved : int                  clusters of the retrieved line
@@ -53,7 +53,8 @@ class Asking:
 
     def builder(self, codebook: Codebook) -> PromptBuilder:
         """Make the prompts of a foreign model."""
-        template = self.template or Template.packaged()
+        is_described = self.scoring is Scoring.DESCRIPTION
+        template = self.template or Template.packaged(TEXT_TEMPLATE if is_described else DEFAULT_TEMPLATE)
         return PromptBuilder(template, codebook, self.n_retrieved, self.keywords, self.scoring, self.described_by)
 
 
@@ -135,10 +136,18 @@ def read_code_model(folder: Path, names: Sequence[str], asking: Asking | None = 
         If files are missing or changed, or the tokenizer has no codes while codes are asked for.
     CatalogueError
         If the model was taught for another catalogue, or the catalogue outgrew its codes.
+    ConfigError
+        If descriptions are asked of a model that was taught codes.
     """
     if not folder.is_dir():
         raise EngineError("There is no such folder", _DOWNLOAD, place=str(folder))
     if (folder / MANIFEST).is_file():
+        if asking is not None and asking.scoring is Scoring.DESCRIPTION:
+            raise ConfigError(
+                "The model was taught to answer with codes, and descriptions were asked for",
+                "Leave --scoring out, or name a model that writes text",
+                place=str(folder),
+            )
         return _taught(folder, names)
     return _foreign(folder, names, asking or Asking())
 

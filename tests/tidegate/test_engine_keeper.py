@@ -8,7 +8,7 @@ import pytest
 
 from tests.refresh.conftest import TinyModel, tiny_model
 from tests.refresh.tiny_world import NAMES
-from tidegate.cli.engine_keeper import EmbeddedKeeper, FrequencyKeeper, open_keeper
+from tidegate.cli.engine_keeper import FrequencyKeeper, ModelKeeper, open_keeper
 from tidegate.config import load_settings
 from tidegate.counts import BucketedCounts
 from tidegate.errors import RequestError
@@ -24,10 +24,10 @@ def grown(model: TinyModel, n_more: int) -> list[str]:
 
 def test_a_catalogue_beyond_the_codebook_is_cut_to_it_while_running_and_after_a_restart(tiny_model: TinyModel):
     names = grown(tiny_model, 10_000)
-    running = EmbeddedKeeper(tiny_model.folder, Path("unused"), seed=0)
+    running = ModelKeeper(tiny_model.folder, Path("unused"), seed=0)
     running.engine(list(NAMES), NOTHING, 1, None)
     grown_engine = running.engine(names, NOTHING, 2, None)
-    restarted = EmbeddedKeeper(None, Path("unused"), seed=0).engine(names, NOTHING, 3, str(tiny_model.folder))
+    restarted = ModelKeeper(None, Path("unused"), seed=0).engine(names, NOTHING, 3, str(tiny_model.folder))
     capacity = grown_engine.prompts.codebook.capacity
     assert len(NAMES) < capacity < len(names)
     for engine in (grown_engine, restarted):
@@ -35,7 +35,7 @@ def test_a_catalogue_beyond_the_codebook_is_cut_to_it_while_running_and_after_a_
 
 
 def test_the_recorded_model_wins_over_the_given_one(tiny_model: TinyModel, tmp_path: Path):
-    keeper = EmbeddedKeeper(tmp_path / "gone", Path("unused"), seed=0)
+    keeper = ModelKeeper(tmp_path / "gone", Path("unused"), seed=0)
     keeper.engine(list(NAMES), NOTHING, 1, str(tiny_model.folder))
     assert keeper.model == str(tiny_model.folder)
 

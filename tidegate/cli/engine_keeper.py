@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from refresh.engines import ENGINES, Engine, open_engine
-from refresh.engines.model_files import read_manifest
+from refresh.engines.model_files import MANIFEST, read_manifest
+from tidegate.cli.engine_settings import asking_of, engine_options, server_options
 from tidegate.config import RunSettings
 from tidegate.counts import BucketedCounts
 from tidegate.errors import RequestError
@@ -34,7 +35,7 @@ class EngineKeeper(Protocol):
 
     @property
     def model(self) -> str | None:
-        """Folder of the weights that answer; None for an engine without weights."""
+        """Folder of the weights that answer; None for an engine without weights, or with a server's."""
         ...
 
 
@@ -53,8 +54,8 @@ class FrequencyKeeper:
         return self._engine
 
 
-class EmbeddedKeeper:
-    """The embedded model: one that was given, or one that the run trains for itself.
+class ModelKeeper:
+    """An engine with weights of its own: those that were given, or those that the run trains for itself.
 
     Parameters
     ----------
@@ -64,11 +65,23 @@ class EmbeddedKeeper:
         Where a model that is trained goes, one folder a pane.
     seed : int
     on_training : told how the training goes
+    engine : ``embedded`` or ``vllm``
+    opening : further arguments of `open_engine`
     """
 
-    def __init__(self, given: Path | None, folder: Path, seed: int, on_training: OnTraining | None = None) -> None:
+    def __init__(
+        self,
+        given: Path | None,
+        folder: Path,
+        seed: int,
+        on_training: OnTraining | None = None,
+        *,
+        engine: str = "embedded",
+        opening: Mapping[str, Any] | None = None,
+    ) -> None:
         self._given, self._folder, self._seed = given, folder, seed
         self.on_training = on_training
+        self._name, self._opening = engine, dict(opening or {})
         self._engine: Engine | None = None
         self.model: str | None = None
 
@@ -78,8 +91,10 @@ class EmbeddedKeeper:
             known = Path(model) if model else self._given
             folder = known or self._trained(names, window, pane)
             self.model = str(folder)
-            capacity = read_manifest(folder)[0].capacity
-            self._engine = open_engine("embedded", names[:capacity], model_folder=folder)
+            # What a model that we did not teach has codes for is known once it is open.
+            is_ours = self._name == "embedded" or (folder / MANIFEST).is_file()
+            capacity = read_manifest(folder)[0].capacity if is_ours else len(names)
+            self._engine = open_engine(self._name, names[:capacity], model_folder=folder, **self._opening)
         # The newest clusters that the model has no code for are left out: their backoff serves them.
         self._engine.grow(names[: self._engine.prompts.codebook.capacity])
         return self._engine
@@ -101,18 +116,49 @@ class EmbeddedKeeper:
         return folder
 
 
+class ServerKeeper:
+    """A server's model: nothing is trained here.
+
+    Parameters
+    ----------
+    given : Path, optional
+        A copy of the served model's folder, for its manifest and tokenizer.
+    opening : further arguments of `open_engine`
+    """
+
+    def __init__(self, given: Path | None, opening: Mapping[str, Any]) -> None:
+        self._given, self._opening = given, dict(opening)
+        self._engine: Engine | None = None
+        self.model: str | None = None
+
+    def engine(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Engine:
+        """Find the server at the first call; grow the catalogue at the others."""
+        if self._engine is None:
+            folder = Path(model) if model else self._given
+            is_ours = folder is not None and (folder / MANIFEST).is_file()
+            capacity = read_manifest(folder)[0].capacity if folder is not None and is_ours else len(names)
+            self._engine = open_engine("openai", names[:capacity], model_folder=folder, **self._opening)
+            self.model = None if folder is None else str(folder)
+        self._engine.grow(names[: self._engine.prompts.codebook.capacity])
+        return self._engine
+
+
 def open_keeper(settings: RunSettings, run_id: str, on_training: OnTraining | None = None) -> EngineKeeper:
     """Make the keeper of the engine that `settings` name.
 
     Raises
     ------
     RequestError
-        If there is no such engine.
+        If there is no such engine, or it lacks a setting.
     """
-    if settings.engine == "frequency":
+    name, folder = settings.engine, settings.home / "models" / run_id
+    if name == "frequency":
         return FrequencyKeeper()
-    if settings.engine == "embedded":
-        return EmbeddedKeeper(settings.model, settings.home / "models" / run_id, settings.seed, on_training)
-    raise RequestError(
-        f"there is no engine {settings.engine!r}", f"Choose one of {', '.join(ENGINES)}", place="--engine"
-    )
+    if name == "openai":
+        return ServerKeeper(settings.model, {"server": server_options(settings), "asking": asking_of(settings)})
+    if name == "vllm":
+        opening = {"options": engine_options(settings), "asking": asking_of(settings)}
+        return ModelKeeper(settings.model, folder, settings.seed, on_training, engine=name, opening=opening)
+    if name == "embedded":
+        return ModelKeeper(settings.model, folder, settings.seed, on_training)
+    raise RequestError(f"there is no engine {name!r}", f"Choose one of {', '.join(ENGINES)}", place="--engine")

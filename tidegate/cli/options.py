@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from tidegate.config import RunSettings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_TABLES = ("kafka", "registry")
+_TABLES = ("kafka", "registry", "engine_options")
 
 
 def settings_options(*left_out: str, kind: type[RunSettings] = RunSettings) -> Callable[[_F], _F]:
@@ -67,7 +67,7 @@ def _help(field: FieldInfo) -> str:
 
 
 def given_flags(values: dict[str, Any]) -> dict[str, Any]:
-    """Keep the flags that were given, with ``--kafka KEY=VALUE`` and ``--registry KEY=VALUE`` as mappings.
+    """Keep the flags that were given, with ``--kafka KEY=VALUE`` and its like as mappings.
 
     Examples
     --------
@@ -84,5 +84,5 @@ def given_flags(values: dict[str, Any]) -> dict[str, Any]:
 def _key_and_value(table: str, entry: str) -> tuple[str, str]:
     key, equals, value = entry.partition("=")
     if not equals or not key:
-        raise click.BadParameter(f"{entry!r} is not KEY=VALUE", param_hint=f"--{table}")
+        raise click.BadParameter(f"{entry!r} is not KEY=VALUE", param_hint=f"--{table.replace('_', '-')}")
     return key, value
