@@ -129,6 +129,17 @@ def test_properties_come_from_all_layers(
     }
 
 
+def test_the_key_of_a_server_comes_from_a_file_and_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "key").write_text("hush\n")
+    monkeypatch.setenv("TIDEGATE_API_KEY_FILE", str(tmp_path / "key"))
+    settings = load_settings({"source": "log.csv", "engine": "openai", "engine_url": "http://there"})
+    assert settings.api_key is not None
+    assert settings.api_key.get_secret_value() == "hush"
+    assert "hush" not in settings.identity() + repr(settings) + settings.model_dump_json()
+
+
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
 def test_a_secret_that_cannot_be_read_names_its_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes | None
@@ -175,7 +186,8 @@ CHANGED = {
     "engine": "frequency", "model": "m", "policy": "never", "price": 2.0, "horizon_windows": 3.0, "confidence_z": 2.0,
     "cooldown_panes": 3, "backoff": "engine", "min_support": 5, "permutations": 50, "fdr": 0.2, "top_n": 4, "seed": 9,
     "event_id_column": "id", "duplicates": "2h", "message_format": "avro", "max_calls": 9, "max_calls_per_day": 9,
-    "false_alarm_windows": 50.0, "detector": "adwin",
+    "false_alarm_windows": 50.0, "detector": "adwin", "engine_model": "m", "scoring": "description",
+    "described_by": "keywords", "template": "t",
 }  # fmt: skip
 NEEDED = {"message_format": {"source": "kafka://there/watches", "schema_registry": "http://there"}}
 
@@ -202,6 +214,7 @@ def test_every_setting_is_either_part_of_the_identity_or_knowingly_not() -> None
         "schema_registry",
         "registry",
     }
+    apart |= {"engine_url", "api_key", "engine_concurrency", "engine_timeout", "engine_patience", "engine_options"}
     assert set(RunSettings.model_fields) == set(CHANGED) | apart
 
 
