@@ -2,10 +2,10 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-peers faults soak lock clean simulate calibrate
+.PHONY: help setup demo test lint bench bench-peers bench-refresh faults soak lock clean simulate calibrate
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.stamp ## build .venv and fetch what the tests need
 
@@ -37,6 +37,9 @@ bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
 	$(BIN)/python -m bench.growth
 	$(BIN)/python -m bench.backtest
 	$(BIN)/python -m bench.drift
+
+bench-refresh: setup ## refreshes against the model's own floor, selective and empty ones; decoders on a GPU where there is one
+	$(BIN)/python -m bench.refresh
 
 calibrate: setup ## hold drift, policy and their figures against what is promised; fails where a goal is missed
 	$(BIN)/python -m bench.calibrate

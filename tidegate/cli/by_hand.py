@@ -37,6 +37,9 @@ from tidegate.contracts import RefreshResult
 from tidegate.errors import TableError
 
 
+_TRAINED = ("embedded", "vllm")  # engines whose model the project trains where none is given
+
+
 @dataclass(frozen=True, slots=True)
 class HandOrder:
     """An order that is planned.
@@ -85,6 +88,8 @@ class HandRefresh:
         """Model folder that is at hand: the one that was asked for, the run's, or an earlier refresh's by hand."""
         if self._settings.model is not None:
             return str(self._settings.model)
+        if self._settings.engine not in _TRAINED:
+            return None
         if self._window.record.model is not None:
             return self._window.record.model
         trained = sorted(self._models.glob(f"pane-*/{MANIFEST}"), key=lambda path: int(path.parent.name[5:]))
@@ -183,7 +188,7 @@ class HandRefresh:
 
     @property
     def _would_train(self) -> bool:
-        return self._settings.engine == "embedded" and self.model is None
+        return self._settings.engine in _TRAINED and self.model is None
 
     def _engine(self, record: PaneRecord) -> Engine:
         measuring = self._window.measuring
