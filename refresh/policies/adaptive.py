@@ -71,10 +71,11 @@ class AdaptivePolicy:
         budget = self._budget(view, state)
         bought_c2 = _dearest(backoff.gain_hits, wanted_c2, budget)  # first: one of them serves many pairs
         level = self._backoff_level(view, backoff.c2[bought_c2])
-        rows = weigh_rows(evidence, view.table, level, economics)
+        lines = None if view.retrieval.is_shrunk else lambda pairs: view.lines(pairs, 1).clusters[:, 0]
+        rows = weigh_rows(evidence, view.table, level, economics, lines)
         reasons = _reasons(rows, view)
         # A known row costs nothing, so the better guess will do.
-        is_free = view.is_known(rows.pairs, rows.fresh) & rows.is_new_context & (rows.hits_per_pane > 0)
+        is_free = view.is_known(rows.pairs, rows.line) & rows.is_new_context & (rows.hits_per_pane > 0)
         pays = (rows.gain_hits > options.price) & rows.is_new_context & ~is_free
         is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
         wanted = pays & ~is_cooling
@@ -87,10 +88,10 @@ class AdaptivePolicy:
         return Plan(
             order=order,
             pairs=rows.pairs[taken],
-            retrieved=evidence.rank(rows.pairs[taken], self._top_n),
+            retrieved=view.lines(rows.pairs[taken], self._top_n),
             backoff=None if options.infers_backoff else evidence.backoff(self._top_n),
             backoff_c2=backoff.c2[bought_c2],
-            backoff_retrieved=evidence.backoff(self._top_n)[backoff.c2[bought_c2]],
+            backoff_retrieved=view.backoff_lines(backoff.c2[bought_c2], self._top_n),
             replaces_rows=False,
             inputs={
                 "price": options.price,

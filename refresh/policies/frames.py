@@ -23,7 +23,7 @@ class Frame(Protocol):
     replaces_rows: bool
 
     def ranked(self, view: View, depth: int) -> Ranked:
-        """Rank the successors of each pair of the window."""
+        """Retrieve the line of each pair of the window."""
         ...
 
     def backoff(self, view: View, depth: int) -> Ranked:
@@ -42,8 +42,10 @@ class PlainFrame:
     replaces_rows = True
 
     def ranked(self, view: View, depth: int) -> Ranked:
-        """Rank by plain counts of the window."""
-        return plain_rank(view.window, view.seeds, depth)
+        """Rank by plain counts of the window, unless lines are retrieved in another way."""
+        if view.retrieval.is_shrunk:
+            return plain_rank(view.window, view.seeds, max(depth, view.retrieval.n_retrieved))
+        return view.lines(view.window.pairs, depth)
 
     def backoff(self, view: View, depth: int) -> Ranked:
         """Rank by plain counts of the window."""
@@ -61,8 +63,8 @@ class OwnFrame:
     replaces_rows = False
 
     def ranked(self, view: View, depth: int) -> Ranked:
-        """Rank by shrunk shares."""
-        return view.evidence.rank(view.window.pairs, depth)
+        """Retrieve lines: ranked by shrunk shares, if in no other way."""
+        return view.lines(view.window.pairs, depth)
 
     def backoff(self, view: View, depth: int) -> Ranked:
         """Rank by shrunk shares."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.evidence import Evidence, Ranked
+from refresh.retrieval import Retrieval, Seen
 from refresh.table import TransitionTable
 from tidegate.contracts import DriftReport, RefreshOrder
 from tidegate.counts import SuccessorCounts, unpack_pairs
@@ -55,6 +56,8 @@ class View:
     is_known : which rows cost no call
     last_order : RefreshOrder or None    placed at the pane before, and published
     state : PolicyState         that the policy left at the pane before
+    retrieval : Retrieval       how lines are retrieved
+    before : SuccessorCounts    plain counts of the window before, where trends are retrieved; else nothing
     """
 
     run_id: str
@@ -71,6 +74,21 @@ class View:
     is_known: IsKnown = lambda pairs, _: np.zeros(pairs.shape[0], np.bool_)
     last_order: RefreshOrder | None = None
     state: PolicyState = field(default_factory=PolicyState)
+    retrieval: Retrieval = field(default_factory=Retrieval)
+    before: SuccessorCounts = field(default_factory=SuccessorCounts.empty)
+
+    @property
+    def seen(self) -> Seen:
+        """What lines are retrieved from."""
+        return Seen(self.evidence, self.window, self.before, self.seeds)
+
+    def lines(self, pairs: NDArray[np.int64], depth: int) -> Ranked:
+        """Retrieve the lines of pairs: ``Ranked`` over [n, depth], deeper where prompts name more clusters."""
+        return self.retrieval.of_pairs(self.seen, pairs, max(depth, self.retrieval.n_retrieved))
+
+    def backoff_lines(self, c2: NDArray[np.int32], depth: int) -> Ranked:
+        """Retrieve the lines of rows of ``c2``; see `lines`."""
+        return self.retrieval.of_c2(self.seen, c2, max(depth, self.retrieval.n_retrieved))
 
     @property
     def window_end_ms(self) -> int:
@@ -114,10 +132,16 @@ class Plan:
 
 
 def within_codebook(plan: Plan, capacity: int) -> Plan:
-    """Leave out rows that name a cluster for which the engine has no code: their backoff serves them."""
+    """Leave out rows that name a cluster for which the engine has no code: their backoff serves them.
+
+    Where only a further cluster of the line has none, the line goes without it.
+    """
     c1, c2 = unpack_pairs(plan.pairs)
     has_code = (c1 < capacity) & (c2 < capacity) & (plan.retrieved.clusters[:, 0] < capacity)
     backoff_has_code = (plan.backoff_c2 < capacity) & (plan.backoff_retrieved.clusters[:, 0] < capacity)
+    retrieved, backoff_retrieved = (_coded(lines, capacity) for lines in (plan.retrieved, plan.backoff_retrieved))
+    if retrieved is not plan.retrieved or backoff_retrieved is not plan.backoff_retrieved:
+        plan = replace(plan, retrieved=retrieved, backoff_retrieved=backoff_retrieved)
     all_have = np.concatenate([has_code, backoff_has_code])
     if all_have.all():
         return plan
@@ -134,6 +158,18 @@ def within_codebook(plan: Plan, capacity: int) -> Plan:
         backoff_retrieved=plan.backoff_retrieved[backoff_has_code],
         inputs={**plan.inputs, "rows_beyond_codebook": int((~all_have).sum())},
     )
+
+
+def _coded(lines: Ranked, capacity: int) -> Ranked:
+    """Leave clusters without a code out of lines, but the first: a row without that is left out as a whole."""
+    has_code = lines.clusters < capacity
+    has_code[:, :1] = True
+    if has_code.all():
+        return lines
+    order = np.argsort(~has_code, axis=1, kind="stable")
+    is_kept = np.take_along_axis(has_code, order, axis=1)
+    clusters, shares = (np.take_along_axis(each, order, axis=1) for each in (lines.clusters, lines.shares))
+    return Ranked(np.where(is_kept, clusters, np.int32(-1)), np.where(is_kept, shares, 0.0))
 
 
 def reason_counts(plan: Plan) -> dict[str, int]:

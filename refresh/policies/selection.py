@@ -13,6 +13,7 @@ row, its fresh backoff.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,6 +58,7 @@ class Selection:
     pairs : int64[n]           ascending
     has_row : bool[n]
     fresh : int32[n]           answer that the evidence gives
+    line : int32[n]            first cluster of the retrieved line; that answer, unless lines are retrieved otherwise
     best_free : int32[n]       the best answer that costs nothing: the row's, or the backoff's
     hits_per_pane : float64[n] that `fresh` is expected to gain on `best_free`, without a bound
     gain_hits : float64[n]     lower bound of the hits that `fresh` gains over the horizon
@@ -68,6 +70,7 @@ class Selection:
     pairs: Int64s
     has_row: Bools
     fresh: Int32s
+    line: Int32s
     best_free: Int32s
     hits_per_pane: Floats
     gain_hits: Floats
@@ -76,9 +79,18 @@ class Selection:
 
 
 def weigh_rows(
-    evidence: Evidence, table: TransitionTable | None, backoff_level: Ranked, economics: Economics
+    evidence: Evidence,
+    table: TransitionTable | None,
+    backoff_level: Ranked,
+    economics: Economics,
+    lines: Callable[[Int64s], Int32s] | None = None,
 ) -> Selection:
-    """Weigh every pair of the evidence and of the table, where `backoff_level` answers pairs without a row. `O(t)`."""
+    """Weigh every pair of the evidence and of the table, where `backoff_level` answers pairs without a row. `O(t)`.
+
+    Parameters
+    ----------
+    lines : gives the first cluster of pairs' retrieved lines, where that is not the answer that the evidence gives
+    """
     rows = table.pairs if table is not None else np.zeros(0, np.int64)
     pairs = np.union1d(evidence.seen_pairs, rows)
     at = np.searchsorted(rows, pairs)
@@ -90,6 +102,7 @@ def weigh_rows(
         served = np.where(has_row, table.clusters[row_of, 0], backoff).astype(np.int32)
         context = np.where(has_row, table.contexts[row_of], -1).astype(np.int32)
     fresh = evidence.rank(pairs, 1).clusters[:, 0]
+    line = fresh if lines is None else lines(pairs)
     z = np.where(has_row, economics.confidence_z, 0.0)
     mass = evidence.pairs.mass_of(pairs) + evidence.pair_setting.strength
     shares = {answer: evidence.share(pairs, of) for answer, of in (("b", backoff), ("s", served), ("f", fresh))}
@@ -102,10 +115,11 @@ def weigh_rows(
         pairs=pairs,
         has_row=has_row,
         fresh=fresh,
+        line=line,
         best_free=best_free,
         hits_per_pane=(shares["f"] - free_share) * per_pane,
         gain_hits=bound * per_pane * economics.horizon_panes,
-        is_new_context=~has_row | (context != fresh),
+        is_new_context=~has_row | (context != line),
         backs_off=backs_off,
     )
 

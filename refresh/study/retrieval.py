@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.evidence import Ranked
-from refresh.study.lines import Kind, Level, retrieve
+from refresh.retrieval import Kind, Level, retrieve
 from refresh.study.origins import Origin, Rows
 from refresh.study.reader import Reader
 from refresh.study.scores import Gain, Result, Scores

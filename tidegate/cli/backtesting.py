@@ -14,6 +14,7 @@ import numpy as np
 from refresh.policies import Policy
 from refresh.policies.oracle import Offer, OraclePolicy, moves_in_hindsight
 from refresh.prompts import RowContexts
+from refresh.retrieval import Seen
 from stream.watch_log import Watches
 from tidegate.cli.contender import Contender
 from tidegate.cli.log_panes import LogPanes, PaneFacts
@@ -100,7 +101,7 @@ class Backtest:
         return played[0]
 
     def _contender(self, policy: Policy, facts: PaneFacts) -> Contender:
-        return Contender(policy, facts.engine, self.panes.sequences, self.panes.top_n)
+        return Contender(policy, facts.engine, self.panes.sequences, self.panes.top_n, self.panes.retrieval)
 
     def _step(self, contenders: Sequence[Contender], watches: list[Watches], facts: PaneFacts) -> None:
         """Let everybody be scored by what was watched since the last step, and then decide."""
@@ -114,11 +115,14 @@ class Backtest:
         """List what the oracle could have at this pane's end."""
         evidence, engine = facts.evidence, facts.engine
         pairs = evidence.seen_pairs
-        ranked = evidence.rank(pairs, 1)
+        retrieval = self.panes.retrieval
+        seen = Seen(evidence, facts.window, facts.before, facts.seeds)
+        ranked = retrieval.of_pairs(seen, pairs, retrieval.n_retrieved)
         c1, c2 = unpack_pairs(pairs)
         context, capacity = ranked.clusters[:, 0], engine.prompts.codebook.capacity
         usable = np.flatnonzero((c1 < capacity) & (c2 < capacity) & (context >= 0) & (context < capacity))
         answers = np.full(pairs.shape[0], -1, np.int32)
-        contexts = RowContexts(c1[usable], c2[usable], ranked.clusters[usable])
+        coded = np.where(ranked.clusters < capacity, ranked.clusters, np.int32(-1))
+        contexts = RowContexts(c1[usable], c2[usable], coded[usable])
         answers[usable] = engine.infer(contexts, top_n=self.panes.top_n).clusters[:, 0]
         return Offer(pairs, context, answers, evidence.backoff(max(_BACKOFF_RANKS, self.panes.top_n)))

@@ -14,6 +14,7 @@ from refresh.engines import Engine
 from refresh.policies import Plan, Policy, PolicyState, View
 from refresh.policies.plan import within_codebook
 from refresh.refresher import Refresher
+from refresh.retrieval import Retrieval
 from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
 from stream.predictions import Predictions, index_predictions, no_predictions
@@ -42,13 +43,22 @@ class Contender:
     Attributes
     ----------
     policy : Policy
+    retrieval : Retrieval         how lines are retrieved
     sequences : SequenceState     figures by pane are in its `stats`
     steps : list of PaneStep
     served : by pane, how often each cluster was the answer: int64[C]
     """
 
-    def __init__(self, policy: Policy, engine: Engine, sequences: SequenceOptions, top_n: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        engine: Engine,
+        sequences: SequenceOptions,
+        top_n: int,
+        retrieval: Retrieval | None = None,
+    ) -> None:
         self.policy, self._engine, self._top_n = policy, engine, top_n
+        self.retrieval = retrieval or Retrieval()
         self.sequences = SequenceState(sequences)
         self.steps: list[PaneStep] = []
         self.served: dict[int, NDArray[np.int64]] = {}
@@ -108,6 +118,8 @@ class Contender:
             is_known=lambda pairs, retrieved: self._cache.knows(pairs, retrieved, facts.pane),
             last_order=self._order,
             state=self._state,
+            retrieval=self.retrieval,
+            before=facts.before,
         )
 
 

@@ -5,7 +5,7 @@ Deterministic in what the store and the table store hold: asked again after a cr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -13,6 +13,7 @@ from refresh.evidence import Evidence
 from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, judge_weights
 from refresh.policies import Plan, Policy, PolicyState, View
 from refresh.policies.holding import after_failure, after_success, held
+from refresh.retrieval import Kind, Retrieval
 from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
 from refresh.table_store import TableStore
@@ -24,6 +25,7 @@ from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
 from tidegate.cli.scoring import serving_version
 from tidegate.contracts import Decision, DriftReport, RefreshOrder, RefreshResult
+from tidegate.counts import SuccessorCounts
 from tidegate.hashing import cluster_seeds
 
 
@@ -52,6 +54,7 @@ class Deciding:
     flags: FlagOptions
     course: CourseOptions
     top_n: int
+    retrieval: Retrieval = field(default_factory=Retrieval)
 
     def begin(self, closing: PaneClosing, before: PaneRecord | None) -> PaneRecord:
         """Record of a closed pane before anything is decided: what serves and which weights answer."""
@@ -135,8 +138,17 @@ class Deciding:
             is_known=lambda pairs, retrieved: self.cache.knows(pairs, retrieved, closing.pane),
             last_order=_published_order(before),
             state=_state_of(before),
+            retrieval=self.retrieval,
+            before=self._window_before(closing),
         )
         return Planned(held(self.policy.plan(view), view), table)
+
+    def _window_before(self, closing: PaneClosing) -> SuccessorCounts:
+        """Read the adjacent window before, where trends are retrieved and it lies in the run."""
+        pane = self.measuring.reference_of(closing.pane, closing.first_pane)
+        if self.retrieval.kind is not Kind.TREND or pane is None:
+            return SuccessorCounts.empty()
+        return self.measuring.window(pane).without_buckets()
 
     def conclude(self, record: PaneRecord, result: RefreshResult | None, before: PaneRecord | None) -> PaneRecord:
         """Say what serves after the pane and what the policy goes on with, and judge the weights.

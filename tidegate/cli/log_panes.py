@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from refresh.engines import Engine
 from refresh.engines.remembering import RememberingEngine
 from refresh.evidence import Evidence, Memory, PaneSpans, memory_lengths
+from refresh.retrieval import Kind, Retrieval
 from stream.drift.course import CourseOptions, CourseState, fold_course
 from stream.drift.front import measure_front
 from stream.drift.options import DriftOptions
@@ -38,6 +39,7 @@ class PaneFacts:
     counts : SuccessorCounts of the pane, `window` of its window
     seeds : uint64[C]        of `names`, the clusters named so far
     microbits : int64[m]     information of a hit by cluster
+    before : SuccessorCounts of the window before, nothing where that is not full
     """
 
     pane: int
@@ -52,6 +54,7 @@ class PaneFacts:
     report: DriftReport | None
     microbits: NDArray[np.int64]
     engine: Engine
+    before: SuccessorCounts = field(default_factory=SuccessorCounts.empty)
 
     @property
     def window_end_ms(self) -> int:
@@ -67,6 +70,7 @@ class LogPanes:
     ----------
     keeper : EngineKeeper
     top_n : int                 ranks that the engine is asked for
+    retrieval : Retrieval       how lines are retrieved
     transitions : of all panes gone over
     """
 
@@ -76,6 +80,7 @@ class LogPanes:
     course: CourseOptions
     keeper: EngineKeeper
     top_n: int
+    retrieval: Retrieval = field(default_factory=Retrieval)
     transitions: int = 0
     _course: CourseState | None = field(default=None, init=False)
     _engine: RememberingEngine | None = field(default=None, init=False)
@@ -126,9 +131,17 @@ class LogPanes:
                     report=report,
                     microbits=self._bits(window),
                     engine=self._engine_for(names, window, pane),
+                    before=self._before(buckets),
                 ),
             )
             waiting = []
+
+    def _before(self, buckets: list[BucketedCounts]) -> SuccessorCounts:
+        """Add up the window before, where trends are retrieved and it is full."""
+        window_panes = self.sequences.window_panes
+        if self.retrieval.kind is not Kind.TREND or len(buckets) < 2 * window_panes:
+            return SuccessorCounts.empty()
+        return BucketedCounts.merge(buckets[:window_panes]).without_buckets()
 
     def _bits(self, window: BucketedCounts) -> NDArray[np.int64]:
         """Information of hits, from the first window that it is asked for."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refresh.evidence.plain import plain_rank
-from refresh.study.lines import Kind, Level, retrieve
+from refresh.retrieval import Kind, Level, retrieve
 from tests.refresh.study.origins import plain
 from tidegate.counts import SuccessorCounts, unpack_pairs
 from tidegate.hashing import cluster_seeds
