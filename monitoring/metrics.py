@@ -14,8 +14,11 @@ from monitoring.optional_gauge import OptionalGauge
 from tidegate.clock import Clock, SystemClock
 from tidegate.contracts import Decision, DriftReport, FineTuneReason, RefreshResult, Trigger
 
-OUTCOMES = ("completed", "backoff_only", "failed", "other")
+OUTCOMES = ("completed", "backoff_only", "gate_failed", "failed", "other")
 """Outcomes of a refresh; any other text is counted as ``other``, so that no text becomes a label of its own."""
+GATES = ("validity", "label_mass", "exact_match", "coverage", "rows_changed", "hit_rate", "other")
+FAULTS = ("no_answer", "unknown_cluster", "not_new", "duplicate", "gap", "probability", "label_mass", "other")
+"""What may be wrong with an answer, likewise."""
 HIT_KINDS = ("next", "sequence")
 LEVELS = ("pair", "backoff")
 _ACTIONS = ("nothing", "refresh", "fine_tune")
@@ -140,6 +143,12 @@ class Metrics:
         self.rows_invalid = self._counter(
             "rows_invalid", "Rows whose answer was out of contract; they kept their value."
         )
+        self.answer_faults = self._counter(
+            "answer_faults", "Rows whose answer was out of contract, by what was wrong with it.", "fault", FAULTS
+        )
+        self.gate_failures = self._counter(
+            "gate_failures", "Candidate tables that were not published, by the gate they failed.", "gate", GATES
+        )
         self.rows_retired = self._counter("rows_retired", "Rows dropped because their backoff serves better.")
         self.model = Info("tidegate_model", "Engine and fingerprint of the model that answers.", registry=self.registry)
 
@@ -213,6 +222,11 @@ class Metrics:
         self.rows_changed.inc(result.rows_changed)
         self.rows_reused.inc(result.reused)
         self.rows_invalid.inc(result.rows_invalid)
+        for fault, n_rows in result.faults.items():
+            self.answer_faults.labels(fault if fault in FAULTS else "other").inc(n_rows)
+        for verdict in result.gates:
+            if not verdict.is_passed:
+                self.gate_failures.labels(verdict.gate if verdict.gate in GATES else "other").inc()
         self.rows_retired.inc(result.rows_retired)
         self.table_version.set(result.table_version)
 

@@ -75,6 +75,7 @@ def _lines(run: Summary) -> dict[str, str]:
         f"{whole(run['incremental_calls'])} after it",
         "drift": wording.drift_sentence(run),
         "table": "none: no full window was closed" if version is None else f"version {version} serves",
+        **({"refused": wording.refused_sentence(run)} if run.get("refused") else {}),
         "fine-tune": wording.flag_sentence(run),
         "set aside": _set_aside(run),
     }

@@ -232,6 +232,20 @@ def flag_sentence(run: Summary) -> str:
     return f"{counted(len(flags), 'fine-tune flag')} raised for a person to decide: {listed}."
 
 
+def refused_sentence(run: Summary) -> str:
+    """Say which refreshes were not published, and why: those of gates wait for a person, the others are tried again."""
+    refused = run["refused"]
+    last = refused[-1]
+    n_gates = sum(each["outcome"] == "gate_failed" for each in refused)
+    kinds = [f"{n_gates:,} by a gate"] if n_gates else []
+    kinds += [f"{len(refused) - n_gates:,} by a failure"] if n_gates < len(refused) else []
+    noun = "refresh" if len(refused) == 1 else "refreshes"
+    return (
+        f"{len(refused):,} {noun} not published ({', '.join(kinds)}), the table before went on serving; "
+        f"the last for the window ending {day(last['window_end'])}: {last['why']}."
+    )
+
+
 def verdict(runs: Mapping[str, Summary]) -> list[str]:
     """Sum a report up: the subject's result, each comparison, drift and flags, a sentence each."""
     subject = subject_of(runs)

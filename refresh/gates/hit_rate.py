@@ -8,7 +8,8 @@ repeat themselves):
 - Where both tables answer the same, there is no difference.
 - A hit of the candidate counts if the row would read the same line without that bucket's transitions. If its line
   leads by them alone, it would have been another row: no hit. If it would be tied, half a hit.
-- A hit of the serving table counts.
+- A hit of the serving table counts. Where it was made from the same pane (a person orders a second refresh of it), its
+  hits are held out in the same way.
 
 This is leave-one-out cross-validation (Stone, J. R. Stat. Soc. B 36, 1974) of the retrieved line, which is all that a
 row knows of the window. That a line can rest on older panes too, or be read otherwise by the model, makes it a little
@@ -76,7 +77,12 @@ class Comparison:
 
 
 def compare_hits(
-    candidate: TransitionTable, serving: TransitionTable, newest: BucketedCounts, window: BucketedCounts
+    candidate: TransitionTable,
+    serving: TransitionTable,
+    newest: BucketedCounts,
+    window: BucketedCounts,
+    *,
+    serving_has_seen: bool = False,
 ) -> Comparison:
     """Compare two tables on the panes that the serving one has not seen. `O(t log t)`.
 
@@ -84,14 +90,18 @@ def compare_hits(
     ----------
     newest : counts of those panes
     window : counts that the candidate was made from, the newest panes among them
+    serving_has_seen : whether the serving table was made from them, too
     """
     pairs, successors = pair_of_key(newest.keys), successor_of_key(newest.keys)
     c1, c2 = unpack_pairs(pairs)
     mine, theirs = candidate.predict(c1, c2), serving.predict(c1, c2)
     is_mine, is_theirs, differs = mine == successors, theirs == successors, mine != theirs
-    worth = np.where(is_mine & differs, _held_out(candidate, window, pairs, mine, bucket_of_key(newest.keys)), 0.0)
-    gained = (worth - (is_theirs & differs)) * newest.counts
     buckets = bucket_of_key(newest.keys)
+    worth = np.where(is_mine & differs, _held_out(candidate, window, pairs, mine, buckets), 0.0)
+    lost = (is_theirs & differs).astype(np.float64)
+    if serving_has_seen:
+        lost *= _held_out(serving, window, pairs, theirs, buckets)
+    gained = (worth - lost) * newest.counts
     bits = _bits(window)
     by_bucket = np.bincount(buckets, gained, MAX_BUCKETS)
     bits_by_bucket = np.bincount(buckets, gained * bits[np.minimum(successors, bits.shape[0] - 1)], MAX_BUCKETS)
@@ -125,7 +135,7 @@ def hit_rate(comparison: Comparison, bounds: GateBounds) -> GateVerdict:
 
 
 def _held_out(
-    candidate: TransitionTable,
+    table: TransitionTable,
     window: BucketedCounts,
     pairs: NDArray[np.int64],
     answers: NDArray[np.int32],
@@ -136,10 +146,10 @@ def _held_out(
     Only the bucket's transitions to the line are taken away, not those to its rivals: a bucket is a small part of the
     users, and a rival that it supports would fall too.
     """
-    rows = candidate.rows_of(pairs)
+    rows = table.rows_of(pairs)
     own = rows >= 0
     worth = np.zeros(pairs.shape[0])
-    lines = np.where(own, candidate.contexts[rows] if candidate.n_rows else -1, answers).astype(np.int64)
+    lines = np.where(own, table.contexts[rows] if table.n_rows else -1, answers).astype(np.int64)
     lines = np.where(lines >= 0, lines, answers)
     pooled = _pooled(window)
     worth[own] = _lead(window, pairs[own], lines[own], buckets[own])

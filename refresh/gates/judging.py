@@ -27,6 +27,7 @@ class Candidate:
     is_full : bool                       whether all rows were asked for
     window : BucketedCounts              the last complete window
     newest : BucketedCounts              of its panes, those that the serving table has not seen
+    serving_has_seen : bool              whether it was made from them all the same: there are no newer ones
     """
 
     table: TransitionTable
@@ -36,6 +37,7 @@ class Candidate:
     is_full: bool
     window: BucketedCounts
     newest: BucketedCounts
+    serving_has_seen: bool = False
 
 
 def judge(candidate: Candidate, bounds: GateBounds) -> tuple[GateVerdict, ...]:
@@ -52,7 +54,12 @@ def judge(candidate: Candidate, bounds: GateBounds) -> tuple[GateVerdict, ...]:
         *of_answers,
         coverage(table, serving, candidate.window.without_buckets(), bounds),
         rows_changed(table, serving, bounds, is_full=candidate.is_full),
-        hit_rate(compare_hits(table, serving, candidate.newest, candidate.window), bounds),
+        hit_rate(
+            compare_hits(
+                table, serving, candidate.newest, candidate.window, serving_has_seen=candidate.serving_has_seen
+            ),
+            bounds,
+        ),
     )
 
 

@@ -19,6 +19,7 @@ from stream.store import RunStore
 from stream.worker import StreamWorker
 from tidegate.cli.deciding import Deciding
 from tidegate.cli.engine_keeper import OnTraining, open_keeper
+from tidegate.cli.gating import gating_of
 from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.pipeline import PipelineParts
@@ -100,6 +101,8 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
                 settings.top_n,
                 settings.keep_versions,
                 BulkOptions(chunk_rows=settings.chunk_rows, clock=clock),
+                gating_of(settings),
+                outlives_failures=settings.follow,
             ),
             scoring=Scoring(measuring, tables),
         )

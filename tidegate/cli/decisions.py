@@ -17,12 +17,14 @@ from refresh.table_place import open_tables
 from stream.database import Database
 from stream.run_reader import RunReader
 from tidegate.cli.assembly import deciding_of
+from tidegate.cli.deciding import is_published
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.replaying import Outcome, Replaying
 from tidegate.cli.stream_settings import drift_options, sequence_options
 from tidegate.clock import SystemClock, iso_utc
 from tidegate.config import RunSettings, load_settings
+from tidegate.contracts import RefreshResult
 from tidegate.durations import parse_duration
 from tidegate.errors import RequestError
 
@@ -63,7 +65,7 @@ def list_decisions(home: Path, store: str | None, run_id: str | None, as_json: b
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode([_listed(record) for record in decided]), indent=2))
         return
-    table = Table("window end", "trigger", "rows", "calls", "flag", "why")
+    table = Table("window end", "trigger", "rows", "calls", "outcome", "flag", "why")
     for row in map(_listed, decided):
         table.add_row(*("–" if value is None else str(value) for value in row.values()))
     _console().print(table)
@@ -143,9 +145,18 @@ def _listed(record: PaneRecord) -> dict[str, Any]:
         "trigger": str(order.trigger) if order else None,
         "rows": None if order is None or order.all_rows else len(order.rows),
         "llm_calls": result.llm_calls if result else 0,
+        "outcome": result.outcome if result else None,
         "flag": str(decision.flag.reason) if decision.flag else None,
-        "explanation": decision.explanation,
+        "explanation": decision.explanation if result is None else f"{decision.explanation}{_refusal(result)}",
     }
+
+
+def _refusal(result: RefreshResult) -> str:
+    """Say why what was decided does not serve; nothing where it does."""
+    if is_published(result):
+        return ""
+    failed = "; ".join(f"{each.gate}: {each.sentence}" for each in result.gates if not each.is_passed)
+    return f". Not published, version {result.table_version or 'none'} goes on serving: {result.problem or failed}"
 
 
 def _console() -> Console:

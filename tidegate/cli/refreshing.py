@@ -1,28 +1,50 @@
-"""Carrying a plan out: the engine (trained before, where it has no weights yet), the rows, the new table version."""
+"""Carrying a plan out: the engine (trained before, where it has no weights yet), the rows, the new table version.
+
+1. Have the rows inferred and the candidate table built (`refresh.refresher`); valid rows are kept whatever comes.
+2. Let the gates judge the candidate (`tidegate.cli.gating`). One that fails is kept aside, and nothing else changes.
+3. Publish it.
+
+Where something is away for now, a run that goes on for ever must not end: it records that the order failed, the table
+goes on serving, and the policy tries again later (`refresh.policies.holding`). A run with an end stops instead, and is
+taken up again by the same command.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
 
 from refresh.bulk import BulkOptions
-from refresh.policies.plan import reason_counts, within_codebook
-from refresh.refresher import Refresher
+from refresh.gates import failed
+from refresh.policies.plan import Plan, reason_counts, within_codebook
+from refresh.refresher import Refreshed, Refresher, order_id_of
 from refresh.row_cache import RowCache
 from refresh.table_store import TableStore
 from tidegate.cli.deciding import Planned
 from tidegate.cli.engine_keeper import EngineKeeper
+from tidegate.cli.gating import Gating
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
 from tidegate.clock import Clock
-from tidegate.contracts import RefreshResult
+from tidegate.contracts import RefreshResult, Trigger
+from tidegate.errors import EngineUnavailableError, OrderError, TableUnavailableError
+
+_LOG = logging.getLogger(__name__)
+_FOR_NOW = (EngineUnavailableError, OrderError, TableUnavailableError)
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshing:
-    """The engine of a run, what it has answered before, and where tables are published."""
+    """The engine of a run, what it has answered before, what its tables must show, and where they are published.
+
+    Attributes
+    ----------
+    outlives_failures : bool     record an order that fails for now as such, and go on
+    """
 
     measuring: Measuring
     engines: EngineKeeper
@@ -32,6 +54,8 @@ class Refreshing:
     top_n: int
     keep_versions: int
     bulk: BulkOptions = field(default_factory=BulkOptions)
+    gating: Gating = field(default_factory=Gating)
+    outlives_failures: bool = False
 
     def execute(
         self, record: PaneRecord, planned: Planned, on_rows: Callable[[int, int], None] | None = None
@@ -41,33 +65,105 @@ class Refreshing:
         Parameters
         ----------
         on_rows : called with the rows that were answered so far, and the rows that were asked for
+
+        Raises
+        ------
+        TidegateError
+            Whatever kept the order from being carried out; what serves is untouched.
         """
-        started, version = self.clock.monotonic_seconds(), record.table_version
+        started = self.clock.monotonic_seconds()
+        try:
+            result = self._carried_out(record, planned, on_rows)
+        except _FOR_NOW as error:
+            if not self.outlives_failures:
+                raise
+            result = self._failed(record, planned.plan, error)
+        return msgspec.structs.replace(result, duration_seconds=self.clock.monotonic_seconds() - started)
+
+    def _carried_out(
+        self, record: PaneRecord, planned: Planned, on_rows: Callable[[int, int], None] | None
+    ) -> RefreshResult:
         names, window = self.measuring.reader.cluster_names(), self.measuring.window(record.pane)
         engine = self.engines.engine(names, window, record.pane, record.model)
         plan = within_codebook(planned.plan, engine.prompts.codebook.capacity)
-        refreshed = Refresher(engine, self.cache, top_n=self.top_n, bulk=self.bulk).execute(
-            plan,
-            planned.table,
-            table_version=version or 0,
-            pane=record.pane,
-            window_end_ms=record.window_end_ms,
-            on_progress=on_rows,
-        )
-        if version is None or refreshed.table.content_checksum() != planned.table.content_checksum():
-            version = self.tables.publish(
-                refreshed.table,
+        with _room_for_rows(self.cache):
+            refreshed = Refresher(engine, self.cache, top_n=self.top_n, bulk=self.bulk).execute(  # 1
+                plan,
+                planned.table,
+                table_version=record.table_version or 0,
+                pane=record.pane,
                 window_end_ms=record.window_end_ms,
-                trigger=refreshed.result.trigger,
-                reasons=reason_counts(plan),
-                engine_name=engine.name,
-                engine_fingerprint=engine.fingerprint,
+                on_progress=on_rows,
             )
-            self.tables.retain(self.keep_versions)
-        return msgspec.structs.replace(
+        result = msgspec.structs.replace(
             refreshed.result,
-            table_version=version,
             model=self.engines.model,
             rows_beyond_codebook=int(plan.inputs.get("rows_beyond_codebook") or 0),
-            duration_seconds=self.clock.monotonic_seconds() - started,
         )
+        is_first = record.table_version is None
+        if not is_first and refreshed.table.content_checksum() == planned.table.content_checksum():
+            return result
+        verdicts = self.gating.judge(record, planned, plan, refreshed, engine, self.measuring, self.tables)  # 2
+        with _room_for_tables(self.tables):
+            if failed(verdicts):
+                number = self.gating.keep_aside(record, plan, refreshed, engine, verdicts)
+                return msgspec.structs.replace(result, outcome="gate_failed", gates=verdicts, candidate=number)
+            version = self._published(record, plan, refreshed, engine.name, engine.fingerprint)  # 3
+        return msgspec.structs.replace(result, table_version=version, gates=verdicts)
+
+    def _published(self, record: PaneRecord, plan: Plan, refreshed: Refreshed, engine: str, fingerprint: str) -> int:
+        version = self.tables.publish(
+            refreshed.table,
+            window_end_ms=record.window_end_ms,
+            trigger=refreshed.result.trigger,
+            reasons=reason_counts(plan),
+            engine_name=engine,
+            engine_fingerprint=fingerprint,
+        )
+        self.tables.retain(self.keep_versions)
+        return version
+
+    def _failed(self, record: PaneRecord, plan: Plan, error: Exception) -> RefreshResult:
+        """Say that an order was not carried out, and why. Rows that were inferred on the way are not lost."""
+        order_id = order_id_of(plan, record.pane)
+        _LOG.warning("order %s failed, table version %s goes on serving: %s", order_id, record.table_version, error)
+        return RefreshResult(
+            order_id=order_id,
+            window_end_ms=record.window_end_ms,
+            trigger=plan.order.trigger if plan.order else Trigger.POLICY,
+            outcome="failed",
+            table_version=record.table_version or 0,
+            llm_calls=0,
+            reused=0,
+            rows_changed=0,
+            rows_invalid=0,
+            rows_retired=0,
+            model=self.engines.model,
+            problem=str(error),
+        )
+
+
+@contextmanager
+def _room_for_rows(cache: RowCache) -> Iterator[None]:
+    """Say what it means where inferred rows cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OrderError(
+            f"rows that were inferred cannot be kept ({error.strerror or error})",
+            "Free space or mend the folder's permissions; the table that serves is untouched",
+            place=str(error.filename or cache.orders or "the row cache"),
+        ) from error
+
+
+@contextmanager
+def _room_for_tables(tables: TableStore) -> Iterator[None]:
+    """Say what it means where a version cannot be written: its rows are kept, and what serves is untouched."""
+    try:
+        yield
+    except OSError as error:
+        raise TableUnavailableError(
+            f"the table version cannot be written ({error.strerror or error})",
+            "Free space or mend the folder's permissions; its rows are kept, and the table that serves is untouched",
+            place=str(error.filename or tables.place),
+        ) from error

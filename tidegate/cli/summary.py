@@ -19,9 +19,10 @@ from stream.sequence_kernel import (
 )
 from stream.store import RunStore
 from stream.worker import StreamWorker
+from tidegate.cli.deciding import is_published
 from tidegate.cli.records import PaneRecord
 from tidegate.clock import iso_utc
-from tidegate.contracts import DriftReport, FrontDrift
+from tidegate.contracts import DriftReport, FrontDrift, RefreshResult
 from tidegate.counts import pair_of_key
 
 
@@ -38,6 +39,7 @@ def summarise(store: RunStore, worker: StreamWorker, records: Sequence[PaneRecor
     totals = stats.sum(axis=0) if stats.shape[0] else np.zeros(HIT_MICROBITS + 1, np.int64)
     results = [record.result for record in records if record.result is not None]
     refreshes = [result for result in results if result.llm_calls + result.reused]
+    refused = [result for result in results if not is_published(result)]
     flags = [record.decision.flag for record in records if record.decision is not None and record.decision.flag]
     reports = [record.report for record in records if record.report is not None]
     first_calls = refreshes[0].llm_calls if refreshes else 0
@@ -55,7 +57,8 @@ def summarise(store: RunStore, worker: StreamWorker, records: Sequence[PaneRecor
         "pairs": int(np.unique(pair_of_key(counts.keys)).shape[0]),
         "panes": len(records),
         "windows": len(reports),
-        "refreshes": len(refreshes),
+        "refreshes": sum(is_published(result) for result in refreshes),
+        "refused": [_refused_entry(result) for result in refused],
         "llm_calls": llm_calls,
         "first_table_calls": first_calls,
         "incremental_calls": llm_calls - first_calls,
@@ -78,6 +81,18 @@ def summarise(store: RunStore, worker: StreamWorker, records: Sequence[PaneRecor
 
 def _rate(hits: float, scored: int) -> float | None:
     return float(hits) / int(scored) if scored else None
+
+
+def _refused_entry(result: RefreshResult) -> dict[str, Any]:
+    """Describe an order that was not published: what kept it from that, in words."""
+    failed = [f"{verdict.gate}: {verdict.sentence}" for verdict in result.gates if not verdict.is_passed]
+    return {
+        "window_end": iso_utc(result.window_end_ms),
+        "order_id": result.order_id,
+        "outcome": result.outcome,
+        "why": result.problem or "; ".join(failed),
+        "candidate": result.candidate,
+    }
 
 
 def _report_entry(report: DriftReport) -> dict[str, Any]:
@@ -126,6 +141,7 @@ def _pane_entry(record: PaneRecord, worker: StreamWorker) -> dict[str, Any]:
         "answered": int(figures[ANSWERED]),
         "trigger": str(result.trigger) if result is not None and order is not None else None,
         "reasons": {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)},
+        "outcome": result.outcome if result is not None else None,
         "llm_calls": result.llm_calls if result is not None else 0,
         "rows_changed": result.rows_changed if result is not None else 0,
         "table_version": record.table_version,
