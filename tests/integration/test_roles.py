@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from refresh.table_store import TableStore
 from tests.broker import KafkaBroker
 from tests.integration.test_kafka_run import REAL, assert_same_run, messages, rows_of
 from tests.postgres import PostgresServer
 from tests.roles import Roles
 from tests.runs import SYNTHETIC, result_of, small_log
+from tests.table_topics import answers_in, answers_of, copy_of
 
 ENDS = {"until_end": True, "idle_after": "2s", "kafka": {"session.timeout.ms": "6000"}}
 
@@ -43,7 +45,12 @@ def test_roles_on_sqlite_answer_a_synthetic_log_like_one_process(kafka: KafkaBro
     kafka.create_topic("shared-synthetic", partitions=3)
     kafka.produce("shared-synthetic", messages(rows_of(log)))
     source = f"kafka://{kafka.bootstrap}/shared-synthetic"
-    shared = run_roles(tmp_path, 2, source=source, topics="synthetic", **SYNTHETIC, **ENDS)
+    shared = run_roles(
+        tmp_path, 2, source=source, topics="synthetic", publish_topic="shared-table", **SYNTHETIC, **ENDS
+    )
     alone = result_of(log, tmp_path / "alone", **SYNTHETIC)
     assert alone.summary["windows"] >= 3
     assert_same_run(shared, alone)
+    table, copy = TableStore(tmp_path / "home" / "tables").load(), copy_of(kafka.bootstrap, "shared-table")
+    assert copy.version.content_checksum == table.content_checksum()
+    assert answers_in(copy, table.cluster_names) == answers_of(table)

@@ -25,6 +25,7 @@ from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.pipeline import Pipeline
 from tidegate.cli.stopping import stop_signal
 from tidegate.cli.summary import summarise
+from tidegate.cli.topic_following import publishing
 from tidegate.cli.watching import Bars, Watcher
 from tidegate.clock import SystemClock
 from tidegate.config import RunSettings, load_settings
@@ -79,6 +80,7 @@ def run(
         assembly = stack.enter_context(assemble(settings, SystemClock(), bars.on_training))
         watcher = Watcher(assembly, metrics, bars)
         pipeline = Pipeline(assembly.parts, assembly.last_record, watcher.on_record, bars.on_rows)
+        stack.enter_context(publishing(settings, assembly.parts.refreshing.tables))
         if settings.serve:
             tally = Tally()
             lookup = Lookup(
