@@ -20,6 +20,7 @@ from tidegate.cli.refreshing import Refreshing
 from tidegate.cli.roles import Role, advance_until_over, open_role, show_log
 from tidegate.cli.stopping import stop_signal
 from tidegate.cli.stream_settings import kafka_properties
+from tidegate.cli.topic_following import publishing
 from tidegate.clock import SystemClock
 from tidegate.config import load_settings
 from tidegate.group_config import GroupSettings
@@ -32,7 +33,12 @@ def refresher_command(config: Path | None, **flags: Any) -> None:
     """Carry open orders out: infer rows and publish table versions. Ends when a run that has an end is answered."""
     settings = load_settings(given_flags(flags), config, GroupSettings)
     show_log()
-    with stop_signal() as stop, open_role(settings, SystemClock(), stop.is_set) as role, orders(role) as wait_for_order:
+    with (
+        stop_signal() as stop,
+        open_role(settings, SystemClock(), stop.is_set) as role,
+        publishing(settings, role.tables),
+        orders(role) as wait_for_order,
+    ):
         refresher = refresher_of(role)
         advance_until_over(role, stop, refresher.advance, lambda: is_over(role.ledger), wait_for_order)
 
