@@ -77,7 +77,13 @@ class Gating:
         return Probed(found.n, found.n_matched)
 
     def keep_aside(
-        self, record: PaneRecord, plan: Plan, refreshed: Refreshed, engine: Engine, verdicts: tuple[GateVerdict, ...]
+        self,
+        record: PaneRecord,
+        plan: Plan,
+        refreshed: Refreshed,
+        engine: Engine,
+        tables: TableStore,
+        verdicts: tuple[GateVerdict, ...],
     ) -> int | None:
         """Keep a candidate that failed for a person to look at; returns its number."""
         sentences = "; ".join(f"{each.gate}: {each.sentence}" for each in verdicts if not each.is_passed)
@@ -92,7 +98,8 @@ class Gating:
         return self.candidates.keep(
             refreshed.table,
             order_id=refreshed.result.order_id,
-            replaces=record.table_version,
+            # A run that has no table yet may begin where another one has left its own serving.
+            replaces=tables.current() if record.table_version is None else record.table_version,
             gates=verdicts,
             window_end_ms=record.window_end_ms,
             trigger=refreshed.result.trigger,

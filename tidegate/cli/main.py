@@ -17,6 +17,7 @@ _COMMANDS = {
     "demo": "tidegate.cli.demo:demo_command",
     "evaluator": "tidegate.cli.evaluator:evaluator_command",
     "refresh": "tidegate.cli.refresh:refresh_command",
+    "refresh-gate": "tidegate.cli.refresh_gate:refresh_gate_group",
     "refresher": "tidegate.cli.refresher:refresher_command",
     "run": "tidegate.cli.run:run_command",
     "serve": "tidegate.cli.serve:serve_command",

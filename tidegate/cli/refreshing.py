@@ -106,7 +106,7 @@ class Refreshing:
         verdicts = self.gating.judge(record, planned, plan, refreshed, engine, self.measuring, self.tables)  # 2
         with _room_for_tables(self.tables):
             if failed(verdicts):
-                number = self.gating.keep_aside(record, plan, refreshed, engine, verdicts)
+                number = self.gating.keep_aside(record, plan, refreshed, engine, self.tables, verdicts)
                 return msgspec.structs.replace(result, outcome="gate_failed", gates=verdicts, candidate=number)
             version = self._published(record, plan, refreshed, engine.name, engine.fingerprint)  # 3
         return msgspec.structs.replace(result, table_version=version, gates=verdicts)
