@@ -69,6 +69,11 @@ def _carried_out(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "time", f"{_duration(found['seconds'])}, {_duration(found['inference_seconds'])} of it inference"
     rate = found["rows_per_second"]
     yield "rate", "–" if rate is None else f"{rate:,.0f} rows/s"
+    for gate in found["gates"]:
+        if not gate["is_passed"]:
+            yield f"gate {gate['gate'].replace('_', ' ')}", f"FAILED: {gate['sentence']}"
+    if found["candidate"] is not None:
+        yield "kept aside as", f"candidate {found['candidate']}, for a person to look at"
 
 
 def _count(value: int | None) -> str:

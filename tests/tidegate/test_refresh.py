@@ -163,6 +163,15 @@ def test_the_terminal_shows_estimate_and_report(shell: Shell) -> None:
     assert err == ""  # no bar where there is no terminal
 
 
+def test_a_gate_that_fails_keeps_what_serves_and_exits_with_1(shell: Shell) -> None:
+    served = shell.report("--rows", "ordered", "--price", "2")["table_version"]
+    code, out, _ = shell.run("--price", "2", "--max-changed-full", "0")
+    failed = shell.report("--price", "2", "--max-changed-full", "0", code=1)
+    assert (failed["outcome"], failed["is_published"], shell.tables.current()) == ("gate_failed", False, served)
+    assert code == 1
+    assert "FAILED" in out
+
+
 # --- over a run ----------------------------------------------------------------------------------------------------
 
 

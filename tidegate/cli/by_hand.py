@@ -26,6 +26,7 @@ from refresh.table_store import TableStore
 from tidegate.cli.assembly import deciding_of, policy_options
 from tidegate.cli.deciding import Planned
 from tidegate.cli.engine_keeper import EngineKeeper, OnTraining, open_keeper
+from tidegate.cli.gating import gating_of
 from tidegate.cli.last_window import LastWindow
 from tidegate.cli.records import PaneRecord
 from tidegate.cli.refreshing import Refreshing
@@ -176,6 +177,7 @@ class HandRefresh:
             settings.top_n,
             settings.keep_versions,
             self._bulk,
+            gating_of(settings),
         )
         result = refreshing.execute(order.record, order.planned, on_rows)
         report = self._reports[-1] if self._reports else InferenceReport()
@@ -245,6 +247,8 @@ def _carried_out(result: RefreshResult, report: InferenceReport, record: PaneRec
     n_answered = report.n_rows - report.n_rows_resumed
     return {
         "outcome": result.outcome,
+        "gates": msgspec.to_builtins(result.gates),
+        "candidate": result.candidate,
         "table_version": result.table_version or None,
         "is_published": (result.table_version or None) != record.table_version,
         "model": result.model,
