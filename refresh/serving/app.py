@@ -125,6 +125,7 @@ def build_app(answers: Answers, metrics_asgi: ASGIApp | None = None) -> Starlett
         Exception: handlers.failed,
     }
     app = Starlette(routes=routes, exception_handlers=errors, lifespan=follow)
+    app.router.redirect_slashes = False  # to wherever the request's own Host header says
     app.state.answers = answers
     return app
 
