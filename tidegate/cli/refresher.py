@@ -15,6 +15,7 @@ from stream.sources.kafka_log import open_consumer
 from tidegate.cli.answering import RefreshRole, is_over
 from tidegate.cli.assembly import deciding_of
 from tidegate.cli.engine_keeper import open_keeper
+from tidegate.cli.gating import gating_of
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.refreshing import Refreshing
 from tidegate.cli.roles import Role, advance_until_over, open_role, show_log
@@ -55,6 +56,8 @@ def refresher_of(role: Role) -> RefreshRole:
         settings.top_n,
         settings.keep_versions,
         BulkOptions(chunk_rows=settings.chunk_rows, owner=role.owner, clock=role.clock),
+        gating_of(settings),
+        outlives_failures=True,
     )
     return RefreshRole(
         role.ledger,
