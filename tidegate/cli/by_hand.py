@@ -37,7 +37,6 @@ from tidegate.config import RunSettings
 from tidegate.contracts import RefreshResult
 from tidegate.errors import TableError
 
-
 _TRAINED = ("embedded", "vllm")  # engines whose model the project trains where none is given
 
 
