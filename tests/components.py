@@ -6,6 +6,7 @@ is missing the test is skipped and the reason is listed at the end of the run; i
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -107,11 +108,20 @@ def find_real_logs() -> Path:
     return Path(named)
 
 
+def find_vllm() -> Path:
+    """Folder of the package; it is not imported, which takes long and must not happen in a process that runs Faust."""
+    spec = importlib.util.find_spec("vllm")
+    if spec is None or spec.origin is None:
+        raise ComponentMissingError("not in this environment; run scripts/setup on Linux, x86-64")
+    return Path(spec.origin).parent
+
+
 KAFKA = Component("Apache Kafka", "kafka", find_kafka)
 PROMTOOL = Component("promtool", "promtool", find_promtool)
 POSTGRES = Component("PostgreSQL", "postgres", find_postgres)
 REAL_LOGS = Component("real event logs", "real_logs", find_real_logs)
-COMPONENTS = (KAFKA, PROMTOOL, POSTGRES, REAL_LOGS)
+VLLM = Component("vLLM", "vllm", find_vllm)
+COMPONENTS = (KAFKA, PROMTOOL, POSTGRES, REAL_LOGS, VLLM)
 
 
 def component_named(name: str) -> Component:

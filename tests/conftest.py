@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +20,9 @@ from tests.components import (
     require,
 )
 from tests.postgres import PostgresServer
+
+if TYPE_CHECKING:
+    from tests.vllm_server import VllmHost
 
 ACCOUNT = pytest.StashKey[Account]()
 
@@ -65,6 +69,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 def promtool() -> Path:
     """The promtool binary."""
     return PROMTOOL.find()
+
+
+@pytest.fixture(scope="session")
+def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmHost]:
+    """Real vLLM for the whole run, in process and as a server: both start when the first test asks for it."""
+    from tests.vllm_server import VllmHost
+
+    with VllmHost(tmp_path_factory.mktemp("vllm")) as host:
+        yield host
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import multiprocessing
 import os
 import signal
@@ -11,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -142,6 +141,48 @@ class VllmProcess:
         return self._pool.submit(function, *arguments).result(ANSWER_SECONDS)
 
 
+class VllmHost:
+    """A process with vLLM and servers of it, each started once; what is asked for first starts both at the same time.
+
+    Parameters
+    ----------
+    folder : Path     of logs
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._stack = folder, ExitStack()
+        self._process: VllmProcess | None = None
+        self._engines: dict[Path, RemoteEngine] = {}
+        self._servers: dict[Path, VllmServer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def begin(self, model: Path) -> None:
+        """Start the process, and the server of `model`, and wait for neither."""
+        if self._process is None:
+            self._process = self._stack.enter_context(VllmProcess())
+        if model not in self._servers:
+            self._servers[model] = self._stack.enter_context(VllmServer(model, self._folder))
+
+    def engine(self, model: Path, names: Sequence[str]) -> RemoteEngine:
+        """`VllmEngine` of a model, opened once: it keeps the catalogue that it was grown to."""
+        if self._process is None:
+            self._process = self._stack.enter_context(VllmProcess())
+        if model not in self._engines:
+            self._engines[model] = self._process.open(model, names)
+        return self._engines[model]
+
+    def server(self, model: Path) -> VllmServer:
+        """Server of a model, once it answers."""
+        self.begin(model)
+        self._servers[model].wait()
+        return self._servers[model]
+
+
 class RemoteEngine:
     """The `Engine` of another process."""
 
@@ -167,16 +208,12 @@ class RemoteEngine:
         return self._process.ask(_generate, self._key, list(prompts), max_tokens)
 
 
-def is_installed() -> bool:
-    """Whether vLLM is there; without an import, which takes long and must not happen in this process."""
-    return importlib.util.find_spec("vllm") is not None
-
-
 # What runs in the other process.
 _ENGINES: dict[str, VllmEngine] = {}
 
 
 def _import_vllm() -> None:
+    os.environ.update(_ENVIRONMENT | {"VLLM_LOGGING_LEVEL": "ERROR"})
     import vllm  # noqa: F401
 
 

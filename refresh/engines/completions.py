@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -125,10 +126,8 @@ class CompletionsClient:
             timeout=httpx.Timeout(options.timeout_seconds, connect=min(10.0, options.timeout_seconds)),
             limits=httpx.Limits(max_connections=options.concurrency),
         )
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._client.close()
+        # Engines are not closed by those who open them: their connections go with them.
+        weakref.finalize(self, self._client.close)
 
     def models(self) -> list[str] | None:
         """Names of the models that the server has; None where it does not tell.

@@ -74,13 +74,12 @@ class OpenAIEngine:
         self.fingerprint = self._model.fingerprint
         self._columns = {text: column for column, text in enumerate(self._model.prompts.codebook.levels[0])}
         self.is_restrictable = folder is not None and self._takes_token_ids()
-        if self._model.level_tokens:
-            self._n_logprobs = self._most_logprobs()
-            if self.is_restrictable:
-                self._check_tokens()
-            else:
-                self._model = _told_by_text(self._model, self._client.place)
-                self._check_codes()
+        if self._model.level_tokens and self.is_restrictable:
+            self._check_tokens()
+        elif self._model.level_tokens:
+            self._model = _told_by_text(self._model, self._client.place)
+            self._check_codes()
+        self._n_logprobs = self._most_logprobs() if self._model.level_tokens else 0
 
     @property
     def prompts(self) -> PromptBuilder:
@@ -220,24 +219,28 @@ class OpenAIEngine:
 
     def _check_tokens(self) -> None:
         """Refuse a server with another tokenizer than the folder's."""
-        example, book = self._example(), self._model.prompts.codebook
-        none = np.full(1, -1, np.int32)
+        example, none = self._example(), np.full(1, -1, np.int32)
         text = self._model.prompts.texts(RowContexts(none, none + 1, none[:, None]))[0]
         usage = self._client.complete(self._body([text], max_tokens=1), 1).usage
-        for level, tokens in zip(book.levels, self._model.level_tokens, strict=True):
+        n_theirs = usage.prompt_tokens if usage is not None else len(example)
+        for level, tokens in zip(self._model.prompts.codebook.levels, self._model.level_tokens, strict=True):
             for at in (0, len(level) - 1):
-                body = self._body(
-                    [example], max_tokens=1, allowed_token_ids=[int(tokens[at])], skip_special_tokens=False
-                )
-                written = self._client.complete(body, 1).choices[0].text.strip()
-                if written != level[at] or (usage is not None and usage.prompt_tokens != len(example)):
-                    n_theirs = usage.prompt_tokens if usage is not None else len(example)
+                written = self._written(example, int(tokens[at]))
+                if written != level[at] or n_theirs != len(example):
                     raise EngineError(
                         f"The server's tokenizer is another than the folder's: it writes {written[:40]!r} for "
                         f"{level[at]}, and reads {n_theirs} tokens in a prompt of {len(example)}",
                         "Name the folder of the model that is served (--model), or serve the model of the folder",
                         place=self._client.place,
                     )
+
+    def _written(self, example: Prompt, token: int) -> str:
+        """Text of a token, as the server writes it; nothing where it has no such token."""
+        body = self._body([example], max_tokens=1, allowed_token_ids=[token], skip_special_tokens=False)
+        try:
+            return self._client.complete(body, 1).choices[0].text.strip()
+        except RefusedError:
+            return ""
 
     def _check_codes(self) -> None:
         """Refuse a server that reads a code as several tokens, where it counts tokens."""

@@ -2,22 +2,74 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from refresh.engines import Engine, open_engine
+from refresh.engines import Answers, Engine, TextGenerator, open_engine
+from refresh.engines.code_model import Asking
+from refresh.engines.completions import ServerOptions
+from refresh.engines.embedded import EmbeddedEngine
+from refresh.engines.model_files import MANIFEST
+from refresh.prompts import Scoring, Template
 from refresh.row_key import row_keys
 from refresh.validation import Fault, validate
+from tests.components import VLLM
 from tests.refresh.conftest import TinyModel, tiny_model
+from tests.refresh.random_models import write_random_model
 from tests.refresh.tiny_world import N_CLUSTERS, NAMES, contexts_of, random_contexts
-from tidegate.errors import CatalogueError
+from tests.vllm_server import API_KEY, VllmHost
+from tidegate.errors import CatalogueError, EngineError
 
 __all__ = ["tiny_model"]
 
+REAL = [pytest.param(name, marks=pytest.mark.real(VLLM.name)) for name in ("openai", "vllm")]
+TOLERANCE = 1e-3  # of probabilities, where what is computed together changes the last bits
 
-@pytest.fixture(params=["frequency", "embedded"])
+
+def real_engine(request: pytest.FixtureRequest, folder: Path) -> Engine:
+    """Ask vLLM, in a process of its own or through its server."""
+    host: VllmHost = request.getfixturevalue("vllm")
+    host.begin(folder)
+    if request.param == "vllm":
+        return cast(Engine, host.engine(folder, NAMES))
+    server = ServerOptions(host.server(folder).url, api_key=API_KEY)
+    return open_engine("openai", NAMES, model_folder=folder, server=server)
+
+
+@pytest.fixture(params=["frequency", "embedded", *REAL])
 def engine(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Engine:
+    if request.param in ("openai", "vllm"):
+        return real_engine(request, tiny_model.folder)
     return open_engine(request.param, NAMES, model_folder=tiny_model.folder)
+
+
+@pytest.fixture(params=REAL)
+def served(request: pytest.FixtureRequest, tiny_model: TinyModel) -> Engine:
+    return real_engine(request, tiny_model.folder)
+
+
+def is_exact(engine: Engine) -> bool:
+    return engine.name in ("frequency", "embedded")
+
+
+def n_many(engine: Engine) -> int:
+    """Rows of more than one batch, where batches are ours."""
+    return 1_300 if is_exact(engine) else 200
+
+
+def assert_same(
+    engine: Engine, found: Answers, expected: Answers, rows: slice | NDArray[np.int64] = slice(None)
+) -> None:
+    np.testing.assert_array_equal(found.clusters, expected.clusters[rows])
+    for name in ("probabilities", "label_mass"):
+        of_found, of_expected = getattr(found, name), getattr(expected, name)[rows]
+        np.testing.assert_allclose(of_found, of_expected, rtol=0, atol=0 if is_exact(engine) else TOLERANCE)
 
 
 def test_answers_come_in_the_shapes_and_types_of_the_contract(engine: Engine) -> None:
@@ -28,19 +80,17 @@ def test_answers_come_in_the_shapes_and_types_of_the_contract(engine: Engine) ->
     assert ((answers.label_mass >= 0) & (answers.label_mass <= 1)).all()
 
 
-def test_order_and_batch_do_not_change_a_bit(engine: Engine) -> None:
-    contexts = random_contexts(1_300)
+def test_order_and_batch_do_not_change_an_answer(engine: Engine) -> None:
+    n = n_many(engine)
+    contexts = random_contexts(n)
     whole = engine.infer(contexts, top_n=3)
-    order = np.random.default_rng(1).permutation(1_300)
-    shuffled = engine.infer(contexts[order], top_n=3)
-    alone = engine.infer(contexts[700:701], top_n=3)
-    for name in ("clusters", "probabilities", "label_mass"):
-        np.testing.assert_array_equal(getattr(shuffled, name), getattr(whole, name)[order])
-        np.testing.assert_array_equal(getattr(alone, name), getattr(whole, name)[700:701])
+    order = np.random.default_rng(1).permutation(n)
+    assert_same(engine, engine.infer(contexts[order], top_n=3), whole, order)
+    assert_same(engine, engine.infer(contexts[100:101], top_n=3), whole, slice(100, 101))
 
 
 def test_every_given_answer_is_valid_even_when_all_ranks_are_asked(engine: Engine) -> None:
-    contexts = random_contexts(500)
+    contexts = random_contexts(200)
     checked = validate(engine.infer(contexts, top_n=N_CLUSTERS + 50), contexts, N_CLUSTERS)
     assert set(checked.faults) <= {Fault.NO_ANSWER}
     assert checked.valid[contexts.retrieved[:, 0] >= 0].all()
@@ -65,9 +115,9 @@ def test_no_rows_are_no_answers(engine: Engine) -> None:
 
 def test_progress_ends_at_all_rows(engine: Engine) -> None:
     told: list[int] = []
-    engine.infer(random_contexts(1_300), top_n=1, on_progress=told.append)
+    engine.infer(random_contexts(n_many(engine)), top_n=1, on_progress=told.append)
     assert told == sorted(told)
-    assert told[-1] == 1_300
+    assert told[-1] == n_many(engine)
 
 
 def test_new_interests_are_answered_and_keep_all_keys(engine: Engine) -> None:
@@ -81,3 +131,79 @@ def test_new_interests_are_answered_and_keep_all_keys(engine: Engine) -> None:
 def test_renamed_interests_are_refused(engine: Engine) -> None:
     with pytest.raises(CatalogueError, match="Cluster 0"):
         engine.grow(["renamed", *NAMES[1:]])
+
+
+def test_a_served_model_gives_what_it_gives_embedded(served: Engine, tiny_model: TinyModel) -> None:
+    embedded, contexts = EmbeddedEngine(tiny_model.folder, NAMES), random_contexts(200)
+    assert served.fingerprint == embedded.fingerprint
+    answers = served.infer(contexts, top_n=5)
+    assert_same(served, answers, embedded.infer(contexts, top_n=5))
+    assert (contexts.c1 < 0).any()  # rows of c2 alone are among them
+    assert answers.usage.n_prompts == 200
+    assert answers.usage.n_prompt_tokens == 200 * 13
+    assert answers.usage.n_output_tokens == 200
+
+
+def test_a_served_model_writes_what_it_writes_embedded(served: Engine, tiny_model: TinyModel) -> None:
+    embedded = EmbeddedEngine(tiny_model.folder, NAMES)
+    prompts = embedded.prompts.texts(random_contexts(20))
+    assert isinstance(served, TextGenerator)
+    assert [text.strip() for text in served.generate(prompts, 3)] == embedded.generate(prompts, 3)
+
+
+def test_codes_of_two_tokens_are_ranked_exactly(vllm: VllmHost, tmp_path_factory: pytest.TempPathFactory) -> None:
+    names = [f"interest {cluster}" for cluster in range(1_100)]
+    folder = write_random_model(tmp_path_factory.mktemp("models") / "wide", names)
+    contexts = random_contexts(24, len(names))
+    found = vllm.engine(folder, names).infer(contexts, top_n=4)
+    expected = EmbeddedEngine(folder, names).infer(contexts, top_n=4)
+    np.testing.assert_array_equal(found.clusters, expected.clusters)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, rtol=TOLERANCE)
+
+
+def test_a_foreign_model_is_asked_in_the_codes_that_its_tokenizer_has(
+    vllm: VllmHost, tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = Path(shutil.copytree(tiny_model.folder, tmp_path_factory.mktemp("models") / "foreign"))
+    (folder / MANIFEST).unlink()
+    contexts, engine = random_contexts(50), vllm.engine(folder, NAMES)
+    assert engine.prompts.codebook.capacity == 64
+    found, expected = (each.infer(contexts, top_n=3) for each in (engine, EmbeddedEngine(tiny_model.folder, NAMES)))
+    np.testing.assert_array_equal(found.clusters, expected.clusters)
+
+
+def test_a_model_that_only_its_server_knows_answers_freely_and_by_the_text_of_codes(
+    vllm: VllmHost, tiny_model: TinyModel
+) -> None:
+    server, contexts = ServerOptions(vllm.server(tiny_model.folder).url, api_key=API_KEY), random_contexts(50)
+    embedded = EmbeddedEngine(tiny_model.folder, NAMES)
+    by_text = open_engine("openai", NAMES, server=server).infer(contexts, top_n=1)
+    np.testing.assert_array_equal(by_text.clusters, embedded.infer(contexts, top_n=1).clusters)
+    asking = Asking(Template.packaged(), Scoring.DESCRIPTION)
+    freely = open_engine("openai", NAMES, server=server, asking=asking).infer(contexts, top_n=1)
+    written = embedded.generate(embedded.prompts.texts(contexts), 1)
+    named = [f"<c{cluster:04d}>" if cluster >= 0 else None for cluster in freely.clusters[:, 0].tolist()]
+    assert [code for code in named if code] == [text for text, code in zip(written, named, strict=True) if code]
+    assert sum(code is not None for code in named) > 25
+
+
+def test_a_server_with_another_tokenizer_is_refused(
+    vllm: VllmHost, tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    server = ServerOptions(vllm.server(tiny_model.folder).url, api_key=API_KEY)
+    other = write_random_model(tmp_path_factory.mktemp("models") / "other", NAMES, capacity=128)
+    with pytest.raises(EngineError, match="tokenizer is another"):
+        open_engine("openai", NAMES, model_folder=other, server=server)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"), [({"model": "other"}, "'other' was asked for"), ({"api_key": "no-key"}, "answers 401")]
+)
+def test_a_server_that_has_no_such_model_or_wants_another_key_is_named(
+    vllm: VllmHost, tiny_model: TinyModel, wrong: dict[str, Any], found: str
+) -> None:
+    url = vllm.server(tiny_model.folder).url
+    with pytest.raises(EngineError, match=found) as refused:
+        open_engine("openai", NAMES, server=replace(ServerOptions(url, api_key=API_KEY), **wrong))
+    assert url in str(refused.value)
+    assert API_KEY not in str(refused.value)
