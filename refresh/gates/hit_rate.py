@@ -6,14 +6,15 @@ let any candidate pass. So each transition is held out of the row that answers i
 repeat themselves):
 
 - Where both tables answer the same, there is no difference.
-- A hit of the candidate counts if the row would read the same line without that bucket's transitions. If its line
-  leads by them alone, it would have been another row: no hit. If it would be tied, half a hit.
+- A hit of the candidate counts if the row would read the same line without that bucket's transitions, by the same
+  evidence: the panes that it looks back on and, where it is shrunk, the backoff as a prior of the strength that was
+  learned. If its line leads by that bucket alone, it would have been another row: no hit. If it is tied, half a hit.
 - A hit of the serving table counts. Where it was made from the same pane (a person orders a second refresh of it), its
   hits are held out in the same way.
 
 This is leave-one-out cross-validation (Stone, J. R. Stat. Soc. B 36, 1974) of the retrieved line, which is all that a
-row knows of the window. That a line can rest on older panes too, or be read otherwise by the model, makes it a little
-hard on the candidate; that rows which stay as they are cannot lose makes it a little easy.
+row knows of the window. Mixtures of lengths make it a little hard on the candidate; that rows which stay as they are
+cannot lose makes it a little easy.
 
 Noise is taken from the buckets: their differences would be as likely negative as positive if the two were equal.
 """
@@ -32,6 +33,7 @@ from refresh.table import TransitionTable
 from tidegate.contracts import GateVerdict
 from tidegate.counts import (
     MAX_BUCKETS,
+    MAX_CLUSTERS,
     BucketedCounts,
     SuccessorCounts,
     bucket_of_key,
@@ -42,6 +44,21 @@ from tidegate.counts import (
 )
 
 _ANY = 0  # c1 of counts that are pooled over it
+_SAME = 1e-9  # sums of shares that differ by less are equal
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What the lines of a table's rows rest on.
+
+    Attributes
+    ----------
+    counts : BucketedCounts     of all panes that were looked at, the newest among them
+    prior_strength : float      transitions that the backoff is worth in them (`refresh.evidence`); 0 for plain counts
+    """
+
+    counts: BucketedCounts
+    prior_strength: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +97,7 @@ def compare_hits(
     candidate: TransitionTable,
     serving: TransitionTable,
     newest: BucketedCounts,
-    window: BucketedCounts,
+    support: Support,
     *,
     serving_has_seen: bool = False,
 ) -> Comparison:
@@ -89,7 +106,7 @@ def compare_hits(
     Parameters
     ----------
     newest : counts of those panes
-    window : counts that the candidate was made from, the newest panes among them
+    support : what the candidate was made from
     serving_has_seen : whether the serving table was made from them, too
     """
     pairs, successors = pair_of_key(newest.keys), successor_of_key(newest.keys)
@@ -97,12 +114,12 @@ def compare_hits(
     mine, theirs = candidate.predict(c1, c2), serving.predict(c1, c2)
     is_mine, is_theirs, differs = mine == successors, theirs == successors, mine != theirs
     buckets = bucket_of_key(newest.keys)
-    worth = np.where(is_mine & differs, _held_out(candidate, window, pairs, mine, buckets), 0.0)
+    worth = np.where(is_mine & differs, _held_out(candidate, support, pairs, mine, buckets), 0.0)
     lost = (is_theirs & differs).astype(np.float64)
     if serving_has_seen:
-        lost *= _held_out(serving, window, pairs, theirs, buckets)
+        lost *= _held_out(serving, support, pairs, theirs, buckets)
     gained = (worth - lost) * newest.counts
-    bits = _bits(window)
+    bits = _bits(support.counts)
     by_bucket = np.bincount(buckets, gained, MAX_BUCKETS)
     bits_by_bucket = np.bincount(buckets, gained * bits[np.minimum(successors, bits.shape[0] - 1)], MAX_BUCKETS)
     served = float(newest.counts[is_theirs].sum())
@@ -136,7 +153,7 @@ def hit_rate(comparison: Comparison, bounds: GateBounds) -> GateVerdict:
 
 def _held_out(
     table: TransitionTable,
-    window: BucketedCounts,
+    support: Support,
     pairs: NDArray[np.int64],
     answers: NDArray[np.int32],
     buckets: NDArray[np.int64],
@@ -148,67 +165,119 @@ def _held_out(
     """
     rows = table.rows_of(pairs)
     own = rows >= 0
-    worth = np.zeros(pairs.shape[0])
     lines = np.where(own, table.contexts[rows] if table.n_rows else -1, answers).astype(np.int64)
     lines = np.where(lines >= 0, lines, answers)
-    pooled = _pooled(window)
-    worth[own] = _lead(window, pairs[own], lines[own], buckets[own])
-    worth[~own] = _lead(pooled, pairs[~own] & (1 << 16) - 1, lines[~own], buckets[~own])
+    c2 = pairs & MAX_CLUSTERS - 1
+    pooled = _Level.of(_pooled(support.counts))
+    of_c2 = pooled.totals(c2)
+    worth = _weighed(pooled.of_line(c2, lines), pooled.of_bucket(c2, lines, buckets), pooled.best_but(c2, lines))
+    if own.any():
+        strength = support.prior_strength
+        level = _Level.of(support.counts)
+        prior = strength * pooled.share_of(level.contexts & MAX_CLUSTERS - 1, level.successors)
+        rival = np.maximum(
+            level.best_but(pairs[own], lines[own], prior),
+            strength * pooled.best_but(c2[own], lines[own]) / np.maximum(of_c2[own], 1),
+        )
+        backed, of_own_bucket = pooled.of_line(c2[own], lines[own]), pooled.of_bucket(c2[own], lines[own], buckets[own])
+        share = strength / np.maximum(of_c2[own], 1)
+        worth[own] = _weighed(
+            level.of_line(pairs[own], lines[own]) + share * backed,
+            level.of_bucket(pairs[own], lines[own], buckets[own]) + share * of_own_bucket,
+            rival,
+        )
     return worth
 
 
-def _pooled(window: BucketedCounts) -> BucketedCounts:
+def _weighed(
+    line: NDArray[np.float64], of_bucket: NDArray[np.float64], rival: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Whether lines lead without a bucket: 1, ½ where they are tied, 0 where another leads or nothing is left."""
+    left = line - of_bucket
+    # A line that did not lead to begin with rests on other evidence than the bucket's.
+    leads = (line < rival) | (left > rival + _SAME)
+    return np.where(leads, 1.0, np.where((np.abs(left - rival) <= _SAME) & (left > _SAME), 0.5, 0.0))
+
+
+def _pooled(counts: BucketedCounts) -> BucketedCounts:
     """Add counts up over all c1."""
-    _, c2 = unpack_pairs(pair_of_key(window.keys))
-    successors, buckets = successor_of_key(window.keys), bucket_of_key(window.keys)
+    _, c2 = unpack_pairs(pair_of_key(counts.keys))
+    successors, buckets = successor_of_key(counts.keys), bucket_of_key(counts.keys)
     keys = pack_transitions(np.full_like(successors, _ANY), c2.astype(np.int64), successors, buckets)
     distinct, inverse = np.unique(keys, return_inverse=True)
-    return BucketedCounts(distinct, np.bincount(inverse, window.counts, distinct.shape[0]).astype(np.int64))
+    return BucketedCounts(distinct, np.bincount(inverse, counts.counts, distinct.shape[0]).astype(np.int64))
 
 
-def _lead(
-    window: BucketedCounts, contexts: NDArray[np.int64], lines: NDArray[np.int64], buckets: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Whether a line still leads its context without a bucket: 1, ½ where it is tied, 0 where another leads."""
-    plain = window.without_buckets()
-    triples = np.repeat(plain.pairs, np.diff(plain.offsets)) << 16 | plain.successors
-    of_line = _looked_up(triples, plain.counts, contexts << 16 | lines)
-    of_bucket = _looked_up(window.keys, window.counts, (contexts << 16 | lines) << 8 | buckets)
-    rival = _best_but(plain, contexts, lines)
-    left = of_line - of_bucket
-    # A line that did not lead by the window's counts rests on other evidence than the bucket's.
-    rests_elsewhere = of_line < rival
-    return np.where(rests_elsewhere | (left > rival), 1.0, np.where((left == rival) & (left > 0), 0.5, 0.0))
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """Counts of contexts (pairs, or c2 alone), by bucket and added up.
 
-
-def _best_but(plain: SuccessorCounts, contexts: NDArray[np.int64], lines: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Most transitions that a context has to a cluster other than its line: int64[n]."""
-    if not plain.pairs.size:
-        return np.zeros(contexts.shape[0], np.int64)
-    order = np.lexsort((-plain.counts, np.repeat(np.arange(plain.pairs.shape[0]), np.diff(plain.offsets))))
-    first = order[plain.offsets[:-1]]
-    has_second = np.diff(plain.offsets) > 1
-    second = order[np.minimum(plain.offsets[:-1] + 1, order.shape[0] - 1)]
-    at = np.minimum(np.searchsorted(plain.pairs, contexts), plain.pairs.shape[0] - 1)
-    is_first = plain.successors[first[at]] == lines
-    runner_up = np.where(has_second[at], plain.counts[second[at]], 0)
-    return np.where(plain.pairs[at] == contexts, np.where(is_first, runner_up, plain.counts[first[at]]), 0)
-
-
-def _looked_up(keys: NDArray[np.int64], values: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    if not keys.size:
-        return np.zeros(wanted.shape[0], np.int64)
-    at = np.minimum(np.searchsorted(keys, wanted), keys.shape[0] - 1)
-    return np.where(keys[at] == wanted, values[at], 0)
-
-
-def _bits(window: BucketedCounts) -> NDArray[np.float64]:
-    """Information of a hit on each cluster, by its add-half smoothed share among the window's successors: float64[C+1].
-
-    The last entry is for clusters that did not follow in the window.
+    Attributes
+    ----------
+    counts : BucketedCounts
+    plain : SuccessorCounts
+    contexts : int64[t]        of each entry of `plain`
     """
-    successors = successor_of_key(window.keys)
+
+    counts: BucketedCounts
+    plain: SuccessorCounts
+    contexts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, counts: BucketedCounts) -> _Level:
+        plain = counts.without_buckets()
+        return cls(counts, plain, np.repeat(plain.pairs, np.diff(plain.offsets)))
+
+    @property
+    def successors(self) -> NDArray[np.int64]:
+        return self.plain.successors.astype(np.int64)
+
+    def totals(self, contexts: NDArray[np.int64]) -> NDArray[np.float64]:
+        return _looked_up(self.plain.pairs, self.plain.totals, contexts)
+
+    def of_line(self, contexts: NDArray[np.int64], lines: NDArray[np.int64]) -> NDArray[np.float64]:
+        return _looked_up(self.contexts << 16 | self.successors, self.plain.counts, contexts << 16 | lines)
+
+    def of_bucket(
+        self, contexts: NDArray[np.int64], lines: NDArray[np.int64], buckets: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        return _looked_up(self.counts.keys, self.counts.counts, (contexts << 16 | lines) << 8 | buckets)
+
+    def share_of(self, contexts: NDArray[np.int64], lines: NDArray[np.int64]) -> NDArray[np.float64]:
+        return self.of_line(contexts, lines) / np.maximum(self.totals(contexts), 1)
+
+    def best_but(
+        self, contexts: NDArray[np.int64], lines: NDArray[np.int64], prior: NDArray[np.float64] | float = 0.0
+    ) -> NDArray[np.float64]:
+        """Most that a context has to a cluster other than its line: transitions and, of each entry, its prior."""
+        plain = self.plain
+        if not plain.pairs.size:
+            return np.zeros(contexts.shape[0])
+        scores = plain.counts + prior
+        order = np.lexsort((-scores, self.contexts))
+        first, last = order[plain.offsets[:-1]], order.shape[0] - 1
+        second = order[np.minimum(plain.offsets[:-1] + 1, last)]
+        at = np.minimum(np.searchsorted(plain.pairs, contexts), plain.pairs.shape[0] - 1)
+        runner_up = np.where(np.diff(plain.offsets)[at] > 1, scores[second[at]], 0.0)
+        best = np.where(plain.successors[first[at]] == lines, runner_up, scores[first[at]])
+        return np.where(plain.pairs[at] == contexts, best, 0.0)
+
+
+def _looked_up(keys: NDArray[np.int64], values: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.float64]:
+    if not keys.size:
+        return np.zeros(wanted.shape[0])
+    at = np.minimum(np.searchsorted(keys, wanted), keys.shape[0] - 1)
+    found: NDArray[np.float64] = np.where(keys[at] == wanted, values[at], 0).astype(np.float64)
+    return found
+
+
+def _bits(counts: BucketedCounts) -> NDArray[np.float64]:
+    """Information of a hit on each cluster, by its add-half smoothed share among successors: float64[C+1].
+
+    The last entry is for clusters that did not follow.
+    """
+    successors = successor_of_key(counts.keys)
     n_clusters = int(successors.max(initial=-1)) + 1
-    smoothed = np.r_[np.bincount(successors, window.counts, n_clusters), 0] + 0.5
-    bits: NDArray[np.float64] = -np.log2(smoothed / (window.total + 0.5 * max(n_clusters, 1)))
+    smoothed = np.r_[np.bincount(successors, counts.counts, n_clusters), 0] + 0.5
+    bits: NDArray[np.float64] = -np.log2(smoothed / (counts.total + 0.5 * max(n_clusters, 1)))
     return bits

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from refresh.gates.answers import Asked, Probed, exact_match, label_mass, validity
 from refresh.gates.bounds import GateBounds
 from refresh.gates.changes import coverage, rows_changed
-from refresh.gates.hit_rate import compare_hits, hit_rate
+from refresh.gates.hit_rate import Support, compare_hits, hit_rate
 from refresh.table import TransitionTable
 from tidegate.contracts import GateVerdict
 from tidegate.counts import BucketedCounts
@@ -27,6 +27,7 @@ class Candidate:
     is_full : bool                       whether all rows were asked for
     window : BucketedCounts              the last complete window
     newest : BucketedCounts              of its panes, those that the serving table has not seen
+    support : Support                    what the lines that were read rest on
     serving_has_seen : bool              whether it was made from them all the same: there are no newer ones
     """
 
@@ -37,6 +38,7 @@ class Candidate:
     is_full: bool
     window: BucketedCounts
     newest: BucketedCounts
+    support: Support
     serving_has_seen: bool = False
 
 
@@ -56,7 +58,7 @@ def judge(candidate: Candidate, bounds: GateBounds) -> tuple[GateVerdict, ...]:
         rows_changed(table, serving, bounds, is_full=candidate.is_full),
         hit_rate(
             compare_hits(
-                table, serving, candidate.newest, candidate.window, serving_has_seen=candidate.serving_has_seen
+                table, serving, candidate.newest, candidate.support, serving_has_seen=candidate.serving_has_seen
             ),
             bounds,
         ),

@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass, field
 
 from refresh.engines import Engine, TextGenerator
-from refresh.gates import Candidate, GateBounds, Probed, judge
+from refresh.evidence.memory import choose, memory_lengths
+from refresh.gates import Candidate, GateBounds, Probed, Support, judge
 from refresh.gates.aside import Candidates
 from refresh.policies.plan import Plan, reason_counts
 from refresh.probe import N_PROBES, probe
@@ -64,6 +65,7 @@ class Gating:
             is_full=is_full(plan),
             window=measuring.window(record.pane),
             newest=newest,
+            support=support_of(record, plan, measuring),
             serving_has_seen=serving_has_seen,
         )
         return judge(candidate, self.bounds)
@@ -124,6 +126,16 @@ def unseen(record: PaneRecord, measuring: Measuring, tables: TableStore) -> tupl
     made_at = tables.manifest(record.table_version).window_end_ms // measuring.pane_ms - 1
     n_panes = min(max(record.pane - made_at, 1), measuring.window_panes)
     return measuring.reader.counts(record.pane - n_panes + 1, record.pane), made_at >= record.pane
+
+
+def support_of(record: PaneRecord, plan: Plan, measuring: Measuring) -> Support:
+    """Read what the lines of a plan rest on: plain counts of the window, or shrunk ones of the length in use."""
+    learned = None if plan.replaces_rows or record.memory is None else choose(record.memory.pairs)
+    if learned is None:
+        return Support(measuring.window(record.pane))
+    length, strength = learned
+    n_panes = memory_lengths(measuring.window_panes)[length]
+    return Support(measuring.reader.counts(record.pane - n_panes + 1, record.pane), strength)
 
 
 def gate_bounds(settings: RunSettings) -> GateBounds:
