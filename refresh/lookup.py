@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 
@@ -114,6 +114,11 @@ class ServedTable:
         if self.n_clusters**2 <= dense_cells:
             self._dense = np.full(self.n_clusters**2, -1, dtype=np.int32)
             self._dense[(table.pairs >> 16) * self.n_clusters + (table.pairs & 0xFFFF)] = np.arange(table.n_rows)
+        # One value of a memoryview is a tenth of what one of an array costs, and single answers read three.
+        self._top_n = table.top_n
+        self._row_of = None if self._dense is None else self._dense.data
+        self._best = table.clusters.reshape(-1).data
+        self._best_weight = cast("memoryview[float]", table.probabilities.reshape(-1).data)
 
     def one(self, c1: int, c2: int, n: int = 1, exclude: Collection[int] = ()) -> LookupAnswer:
         """Answer one pair. `O(top_n)` with the dense index.
@@ -128,14 +133,20 @@ class ServedTable:
         exclude : Collection[int]
             Clusters to pass over, such as those the user has just seen.
         """
-        table = self.table
-        if not 0 <= c2 < self.n_clusters:
+        table, n_clusters = self.table, self.n_clusters
+        if not 0 <= c2 < n_clusters:
             return LookupAnswer(self.version, (), (), "none")
-        row = self._row(c1, c2) if 0 <= c1 < self.n_clusters else -1
+        row = -1
+        if 0 <= c1 < n_clusters:
+            row = self._row(c1, c2) if self._row_of is None else self._row_of[c1 * n_clusters + c2]
         if row >= 0:
-            ranked, weights = table.clusters[row].tolist(), table.probabilities[row].tolist()
-            if n == 1 and ranked[0] >= 0 and not exclude:
-                return LookupAnswer(self.version, (ranked[0],), (weights[0],), "pair")
+            at = row * self._top_n
+            if n == 1 and not exclude and (best := self._best[at]) >= 0:
+                return tuple.__new__(LookupAnswer, (self.version, (best,), (self._best_weight[at],), "pair"))
+            ranked = self._best[at : at + self._top_n].tolist()
+            weights = self._best_weight[at : at + self._top_n].tolist()
+            if not exclude and ranked[-1] >= 0:  # a row never names its own pair: nothing is to be passed over
+                return tuple.__new__(LookupAnswer, (self.version, tuple(ranked[:n]), tuple(weights[:n]), "pair"))
             answer = self._taken(ranked, weights, (c1, c2), n, exclude, "pair")
             if answer is not None:
                 return answer
@@ -144,8 +155,6 @@ class ServedTable:
         return answer or LookupAnswer(self.version, (), (), "none")
 
     def _row(self, c1: int, c2: int) -> int:
-        if self._dense is not None:
-            return int(self._dense[c1 * self.n_clusters + c2])
         pairs, key = self.table.pairs, int(c1) << 16 | int(c2)
         at = int(pairs.searchsorted(key))
         return at if at < pairs.shape[0] and pairs[at] == key else -1
