@@ -38,8 +38,9 @@ bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
 	$(BIN)/python -m bench.backtest
 	$(BIN)/python -m bench.drift
 
-bench-refresh: setup ## refreshes against the model's own floor, selective and empty ones; decoders on a GPU where there is one
+bench-refresh: setup ## refreshes against the model's own floor, on a GPU too where there is one; look-ups in process and over HTTP
 	$(BIN)/python -m bench.refresh
+	$(BIN)/python -m bench.serving
 
 calibrate: setup ## hold drift, policy and their figures against what is promised; fails where a goal is missed
 	$(BIN)/python -m bench.calibrate

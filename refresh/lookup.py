@@ -161,8 +161,8 @@ class ServedTable:
 
     def _taken(
         self,
-        ranked: list[int],
-        weights: list[float],
+        ranked: Sequence[int],
+        weights: Sequence[float],
         context: tuple[int, int],
         n: int,
         exclude: Collection[int],
