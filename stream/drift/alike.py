@@ -11,16 +11,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.drift.evidence import WINDOW
-from stream.drift.permutation import Scratch
+from stream.drift.permutation import N_TABLES, Scratch
 from tidegate.hashing import mix64
 from tidegate.jit import kernel
 
+_THIN = 64  # transitions of both sides
 _MOST_COUNTED = 2_048  # beyond this imbalances are sorted, not counted
 
 
 @kernel
+def n_tables_of(n_transitions: int) -> int:
+    """How many tables a row of so many transitions, both sides', is looked for among. `O(1)`."""
+    return N_TABLES if n_transitions < _THIN else N_TABLES // 4
+
+
+@kernel
 def find_compared(
-    scratch: Scratch, n_cells: int, signs: NDArray[np.int8], of_transitions: tuple[float, float], min_support: int
+    scratch: Scratch,
+    n_cells: int,
+    n_tables: int,
+    signs: NDArray[np.int8],
+    of_transitions: tuple[float, float],
+    min_support: int,
 ) -> None:
     """Tell which tables have the support, on both sides, without which there is nothing to compare: ``compared``.
 
@@ -34,7 +46,8 @@ def find_compared(
     of_transitions : (float, float)   chances by which each side's transitions were thinned
     """
     evidence, alike = scratch.evidence, scratch.alike
-    alike.compared[:] = True
+    compared, sizes = alike.compared[:n_tables], alike.sizes[:n_tables]
+    compared[:] = True
     for side in range(2):
         rate = of_transitions[side]
         alike.of_bucket[:] = 0.0
@@ -49,27 +62,27 @@ def find_compared(
         if needed <= 0.0:
             continue
         if rate == 1.0:  # thinned by cells or not at all: the imbalance says it
-            for k in range(alike.imbalances.shape[0]):
+            for k in range(n_tables):
                 imbalance = alike.imbalances[k] if side == WINDOW else -alike.imbalances[k]
-                alike.compared[k] &= total + imbalance >= 2.0 * needed
+                compared[k] &= total + imbalance >= 2.0 * needed
             continue
-        alike.sizes[:] = total
+        sizes[:] = total
         for b in range(alike.of_bucket.shape[0]):
             difference = alike.of_bucket[b]
             if difference != 0.0:
                 row = signs[b]
-                for k in range(alike.sizes.shape[0]):
-                    alike.sizes[k] += difference * row[k]
-        for k in range(alike.sizes.shape[0]):
-            alike.compared[k] &= alike.sizes[k] >= 2.0 * needed
-    alike.compared[-1] = True  # the observed one was
+                for k in range(n_tables):
+                    sizes[k] += difference * row[k]
+        for k in range(n_tables):
+            compared[k] &= sizes[k] >= 2.0 * needed
+    compared[0] = True  # the observed one was
 
 
 @kernel
 def choose_alike(
     imbalances: NDArray[np.int32], compared: NDArray[np.bool_], seed: np.uint64, chosen: NDArray[np.int64]
 ) -> int:
-    """Choose the tables most like the last one, the observed, in absolute imbalance; returns how many there are.
+    """Choose the tables most like the first one, the observed, in absolute imbalance; returns how many there are.
 
     Those that would have been compared are put into blocks of `N_ALIKE` and more by their imbalance, and of the
     observed one's block that many are chosen. Ties are ordered by chance, the observed table among them. `O(n +
@@ -77,11 +90,11 @@ def choose_alike(
 
     Parameters
     ----------
-    imbalances : int32[N_TABLES]
-    compared : bool[N_TABLES]   whether a table would have been compared; the observed one was
+    imbalances : int32[n]   a power of two of tables
+    compared : bool[n]   whether a table would have been compared; the observed one was
     chosen : int64[N_ALIKE]     written: the observed table, then exchanged ones of its block
     """
-    n_alike, observed = chosen.shape[0], imbalances.shape[0] - 1
+    n_alike, observed = chosen.shape[0], 0
     order = _by_size(imbalances, compared, mix64(seed))
     n, at = order.shape[0], 0
     while order[at] != observed:
@@ -104,7 +117,7 @@ def choose_alike(
 def _by_size(imbalances: NDArray[np.int32], compared: NDArray[np.bool_], seed: np.uint64) -> NDArray[np.int64]:
     """Order of the absolute `imbalances` of compared tables; equal ones as a random walk comes by them, each once.
 
-    The walk goes round in odd steps: it comes by all, since there are `N_TABLES`, a power of two.
+    The walk goes round in odd steps: it comes by all, since there is a power of two of them.
     """
     n, n_compared, largest = imbalances.shape[0], 0, 0
     walk = np.empty(n, np.int64)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from stream.drift.alike import choose_alike, find_compared
+from stream.drift.alike import choose_alike, find_compared, n_tables_of
 from stream.drift.evidence import REFERENCE, WINDOW, thin
 from stream.drift.jaccard import expected_jaccard
 from stream.drift.overlap import rank_biased_overlap
@@ -45,18 +45,21 @@ def exchange(
     """
     evidence, alike = scratch.evidence, scratch.alike
     alike.by_bucket[:] = 0
-    n_cells = evidence.starts[n_successors]
+    n_cells, size = evidence.starts[n_successors], 0
     for e in range(n_cells):
+        size += evidence.kept[WINDOW, e] + evidence.kept[REFERENCE, e]
         alike.by_bucket[evidence.buckets[e]] += evidence.kept[WINDOW, e] - evidence.kept[REFERENCE, e]
-    alike.imbalances[:] = 0
+    n_tables = n_tables_of(size)
+    imbalances = alike.imbalances[:n_tables]
+    imbalances[:] = 0
     for b in range(alike.by_bucket.shape[0]):
         difference = alike.by_bucket[b]
         if difference != 0:
             row = signs[b]
-            for k in range(alike.imbalances.shape[0]):
-                alike.imbalances[k] += difference * np.int32(row[k])
-    find_compared(scratch, n_cells, signs, of_transitions, min_support)
-    n_chosen = choose_alike(alike.imbalances, alike.compared, seed, alike.chosen)
+            for k in range(n_tables):
+                imbalances[k] += difference * np.int32(row[k])
+    find_compared(scratch, n_cells, n_tables, signs, of_transitions, min_support)
+    n_chosen = choose_alike(imbalances, alike.compared[:n_tables], seed, alike.chosen)
     alike.chosen[n_chosen:] = alike.chosen[0]  # made all the same, but not looked at
     for b in range(alike.by_bucket.shape[0]):
         for i in range(alike.chosen.shape[0]):
@@ -103,7 +106,7 @@ def matched_means(
     ----------
     log_ratio, log_event : float      see `traffic.Traffic`
     min_support : int                 transitions without which a side is not compared
-    signs : int8[buckets, N_TABLES]   of the masks; the last swaps nothing
+    signs : int8[buckets, N_TABLES]   of the masks; the first swaps nothing
     binomials : float64[C + 1, top k + 1]
     rbo_weights : float64[depth + 1]  see `overlap.depth_weights`
     out : float64[4]                  written: Jaccard, its null, rank-biased overlap, its null

@@ -69,7 +69,7 @@ class Draws(NamedTuple):
     Attributes
     ----------
     signs : int8[blocks, buckets, k]        of the masks of p-values, by block
-    alike_signs : int8[buckets, N_TABLES]   of the masks of nulls; the last swaps nothing
+    alike_signs : int8[buckets, N_TABLES]   of the masks of nulls; the first swaps nothing
     binomials : float64[C + 1, top k + 1]
     rbo_weights : float64[depth + 1]
     min_support : int                       transitions that both sides of a row have

@@ -149,7 +149,7 @@ class MatchedPairs:
         n_blocks = options.max_permutations // options.n_permutations
         signs = signs_of_masks(permutation_masks(options.seed, 0, n_blocks * options.n_permutations), options.n_buckets)
         alike = permutation_masks(options.seed, _FIRST_ALIKE, N_TABLES)
-        alike[-1] = 0  # nothing swapped: as observed
+        alike[0] = 0  # nothing swapped: as observed
         return Draws(
             np.ascontiguousarray(signs.reshape(options.n_buckets, n_blocks, -1).swapaxes(0, 1)),
             signs_of_masks(alike, options.n_buckets),

@@ -26,7 +26,7 @@ from tidegate.jit import inlined_kernel, kernel
 
 ENOUGH_EXCEEDANCES = 10  # then a p-value is known within a third of itself (Besag and Clifford 1991)
 ROUNDING = 1e-9  # relative; statistics that differ by less are ties
-N_TABLES, N_ALIKE = 128, 32  # of which the null of an overlap is made, see `stream.drift.matched`
+N_TABLES, N_ALIKE = 512, 32  # of which the null of an overlap is made, see `stream.drift.alike`
 _FINEST = 128.0  # of A and B: the ratio is kept within half a percent, and is 1 where it nearly is
 _LARGEST_SUM = float(1 << 30)
 

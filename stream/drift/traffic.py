@@ -23,6 +23,7 @@ from stream.drift.growth import log_events
 from tidegate.jit import kernel
 
 _LEAST_SHARE = 0.01  # of one side: what lies beyond can hardly be compared
+_ROUNDS = 3
 _ENOUGH_ROWS = 30  # of a size, to have a ratio of their own
 _LEAST_CLUMPED = 0.1
 _SATURATED = 0.25  # buckets that count as empty where none is: urns then say little, and are weighed accordingly
@@ -94,7 +95,9 @@ def _log_ratios(
         by_users = 1.0 / (urns_w + urns_r + 1.0 / (slope_of_users * (users_w + users_r)))
         distance = by_transitions * (totals[0, row] / n - share) / slope
         distance += by_users * (users_w / (users_w + users_r) - of_user) / slope_of_users
-        shrunk = between / (1.0 + between * (by_transitions + by_users)) * distance
+        distance /= by_transitions + by_users
+        # Both tell of the same people: together they are hardly better than the better one.
+        shrunk = between / (between + 1.0 / max(by_transitions, by_users)) * distance
         shrunk_share = min(max(share + slope * shrunk, _LEAST_SHARE), 1.0 - _LEAST_SHARE)
         log_ratios[row] = np.log(shrunk_share / (1.0 - shrunk_share))
     return log_ratios
@@ -140,18 +143,30 @@ def _variances(
     clumped : float   times what single transitions would make it that the variance is
     between : float   variance of the rows' true log ratios
     """
-    squares = singles = products = sizes = 0.0
+    squares = singles = 0.0
     for row in order:
-        n_window, n_reference = float(totals[0, row]), float(totals[1, row])
         share = shares[size_of(clumps.filled, row)]
-        rest = 1.0 - share
-        square = rest * rest * (clumps.of_buckets[0, row] + n_window)
-        square += share * share * (clumps.of_buckets[1, row] + n_reference)
-        square -= 2.0 * share * rest * clumps.across[row]
-        distance = n_window * rest - n_reference * share
-        single = share * rest * (n_window + n_reference)
-        squares += square
-        singles += single
-        products += distance * distance - square
-        sizes += single * single
-    return max(squares / singles, _LEAST_CLUMPED), max(0.0, products / sizes)
+        squares += _of_buckets(row, share, totals, clumps)
+        singles += share * (1.0 - share) * (totals[0, row] + totals[1, row])
+    clumped = max(squares / singles, _LEAST_CLUMPED)
+    between = 0.0
+    for _ in range(_ROUNDS):  # rows weigh by their precision, which depends on what is sought
+        products = weights = 0.0
+        for row in order:
+            share = shares[size_of(clumps.filled, row)]
+            single = share * (1.0 - share) * (totals[0, row] + totals[1, row])
+            weight = 1.0 / (1.0 + between * single / clumped) ** 2
+            distance = totals[0, row] * (1.0 - share) - totals[1, row] * share
+            products += weight * (distance * distance - _of_buckets(row, share, totals, clumps))
+            weights += weight * single * single
+        between = max(0.0, products / weights)
+    return clumped, between
+
+
+@kernel
+def _of_buckets(row: int, share: float, totals: NDArray[np.int64], clumps: Clumps) -> float:
+    """Sum of the squares of a row's buckets' distances."""
+    rest = 1.0 - share
+    of_window = rest * rest * (clumps.of_buckets[0, row] + totals[0, row])
+    of_reference = share * share * (clumps.of_buckets[1, row] + totals[1, row])
+    return of_window + of_reference - 2.0 * share * rest * clumps.across[row]
