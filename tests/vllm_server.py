@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 
@@ -20,6 +20,7 @@ from refresh.engines import Answers
 from refresh.engines.vllm import VllmEngine
 from refresh.prompts import PromptBuilder, RowContexts
 from tests.broker import free_ports
+from tidegate.errors import TidegateError
 
 _Result = TypeVar("_Result")
 
@@ -137,8 +138,12 @@ class VllmProcess:
         return RemoteEngine(self, str(folder), fingerprint)
 
     def ask(self, function: Callable[..., _Result], *arguments: object) -> _Result:
-        """Call a function of a module there."""
-        return self._pool.submit(function, *arguments).result(ANSWER_SECONDS)
+        """Call a function of a module there; our errors come back as they were raised."""
+        result, error = self._pool.submit(_told, function, *arguments).result(ANSWER_SECONDS)
+        if error is not None:
+            kind, found, mend, place = error
+            raise kind(found, mend, place=place)
+        return cast(_Result, result)
 
 
 class VllmHost:
@@ -215,6 +220,13 @@ _ENGINES: dict[str, VllmEngine] = {}
 def _import_vllm() -> None:
     os.environ.update(_ENVIRONMENT | {"VLLM_LOGGING_LEVEL": "ERROR"})
     import vllm  # noqa: F401
+
+
+def _told(function: Callable[..., object], *arguments: object) -> tuple[object, tuple[Any, ...] | None]:
+    try:
+        return function(*arguments), None
+    except TidegateError as error:  # takes its parts to be made again
+        return None, (type(error), error.found, error.mend, error.place)
 
 
 def _open(folder: str, names: list[str], options: dict[str, object]) -> str:
