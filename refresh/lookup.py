@@ -92,6 +92,19 @@ def find_rows_dense(c1: Int32s, c2: Int32s, index: Int32s, n_clusters: int, rows
         rows[i] = index[np.int64(c1[i]) * n_clusters + c2[i]] if is_known else -1
 
 
+@kernel
+def fill_dense(pairs: Int64s, n_clusters: int, index: Int32s) -> None:
+    """Note the row of each pair. `O(r)`, allocates nothing, holds no lock that answers wait for.
+
+    Parameters
+    ----------
+    pairs : int64[r]            pair keys of the catalogue
+    index : int32[C * C]        receives row numbers at ``c1 * C + c2``
+    """
+    for row in range(pairs.shape[0]):
+        index[(pairs[row] >> 16) * n_clusters + (pairs[row] & 0xFFFF)] = row
+
+
 class ServedTable:
     """One version, ready to be asked: an immutable snapshot, safe to share between threads.
 
@@ -113,7 +126,7 @@ class ServedTable:
         self._dense: Int32s | None = None
         if self.n_clusters**2 <= dense_cells:
             self._dense = np.full(self.n_clusters**2, -1, dtype=np.int32)
-            self._dense[(table.pairs >> 16) * self.n_clusters + (table.pairs & 0xFFFF)] = np.arange(table.n_rows)
+            fill_dense(table.pairs, self.n_clusters, self._dense)
         # One value of a memoryview is a tenth of what one of an array costs, and single answers read three.
         self._top_n = table.top_n
         self._row_of = None if self._dense is None else self._dense.data
@@ -267,6 +280,8 @@ class Lookup:
         Told each version that could not.
     dense_cells : int
         See `ServedTable`.
+    busy_share : float
+        Share of the time that loading a further version may take of a core, so that answers are hardly held up.
 
     Attributes
     ----------
@@ -285,8 +300,10 @@ class Lookup:
         on_swap: Callable[[int], None] | None = None,
         on_rejected: Callable[[TidegateError], None] | None = None,
         dense_cells: int = DENSE_CELLS,
+        busy_share: float = 1.0,
     ) -> None:
         self._store = store
+        self._busy_share = busy_share
         self._monotonic_seconds = (clock or SystemClock()).monotonic_seconds
         self.check_every_ms = check_every_ms
         self._on_swap, self._on_rejected = on_swap, on_rejected
@@ -363,7 +380,9 @@ class Lookup:
         version = self._store.current()
         if version is None or version == self.version:
             return False
-        self._served = ServedTable(version, self._store.load(version), self._dense_cells)
+        busy_share = self._busy_share if self.version else 1.0  # nobody is answered before the first
+        table = self._store.load(version, busy_share=busy_share)
+        self._served = ServedTable(version, table, self._dense_cells)
         _LOG.info("table version %d serves", version)
         if self._on_swap is not None:
             self._on_swap(version)

@@ -125,20 +125,24 @@ def read_manifest(folder: Path, mend: str) -> Manifest:
     return _decoded(content, Manifest, path, mend)
 
 
-def read_table(folder: Path, manifest: Manifest, mend: str, *, verify: bool) -> TransitionTable:
+def read_table(
+    folder: Path, manifest: Manifest, mend: str, *, verify: bool, busy_share: float = 1.0
+) -> TransitionTable:
     """Map a version's arrays into memory, read-only.
 
     Parameters
     ----------
     verify : bool
-        Hash every file first (about 20 ms for 10 MB); without it only sizes, dtypes and shapes are checked.
+        Hash every file first (about 10 ms for 10 MB); without it only sizes, dtypes and shapes are checked.
+    busy_share : float
+        Share of the time to spend on hashing, see `tidegate.files.sha256_of_file`.
 
     Raises
     ------
     CorruptTableError
         If a file is missing or is not what the manifest says.
     """
-    check_files(folder, manifest, mend, verify=verify)
+    check_files(folder, manifest, mend, verify=verify, busy_share=busy_share)
     names = _decoded(_read(folder / NAMES, mend), tuple[str, ...], folder / NAMES, mend)
     try:
         return TransitionTable(names, *(_mapped(folder / f"{name}.npy") for name in ARRAYS))
@@ -146,13 +150,13 @@ def read_table(folder: Path, manifest: Manifest, mend: str, *, verify: bool) -> 
         raise CorruptTableError(f"the arrays cannot be read ({error})", mend, place=str(folder)) from error
 
 
-def check_files(folder: Path, manifest: Manifest, mend: str, *, verify: bool = True) -> None:
+def check_files(folder: Path, manifest: Manifest, mend: str, *, verify: bool = True, busy_share: float = 1.0) -> None:
     """Hold a version's files against its manifest; see `read_table`."""
     for name in (*(f"{array}.npy" for array in ARRAYS), NAMES):
-        _check_file(folder / name, manifest.files.get(name), mend, verify=verify)
+        _check_file(folder / name, manifest.files.get(name), mend, verify=verify, busy_share=busy_share)
 
 
-def _check_file(path: Path, entry: FileEntry | None, mend: str, *, verify: bool) -> None:
+def _check_file(path: Path, entry: FileEntry | None, mend: str, *, verify: bool, busy_share: float) -> None:
     if entry is None:
         raise CorruptTableError(f"{MANIFEST} does not list {path.name}", mend, place=str(path))
     if not path.is_file():
@@ -161,7 +165,7 @@ def _check_file(path: Path, entry: FileEntry | None, mend: str, *, verify: bool)
     size = path.stat().st_size
     if size == entry.size and not verify:
         return
-    found = sha256_of_file(path)
+    found = sha256_of_file(path, busy_share=busy_share)
     if (size, found) != (entry.size, entry.sha256):
         wrong = f"found {size} bytes with SHA-256 {found}, expected {entry.size} bytes with SHA-256 {entry.sha256}"
         raise CorruptTableError(wrong, mend, place=str(path))

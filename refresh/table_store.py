@@ -99,8 +99,13 @@ class TableStore:
         """Manifests of all versions, ascending; raises as `manifest` does."""
         return [self.manifest(version) for version in self.numbers()]
 
-    def load(self, version: int | None = None, *, verify: bool = True) -> TransitionTable:
+    def load(self, version: int | None = None, *, verify: bool = True, busy_share: float = 1.0) -> TransitionTable:
         """Map a version into memory (default: the current one). `O(bytes)` with `verify`, else `O(1)`.
+
+        Parameters
+        ----------
+        busy_share : float
+            Share of the time to spend on verifying, for a thread beside others that are in a hurry.
 
         Raises
         ------
@@ -111,15 +116,15 @@ class TableStore:
         """
         version = self._current_or_refuse() if version is None else version
         try:
-            return self._read(version, verify=verify)
+            return self._read(version, verify, busy_share)
         except CorruptTableError:
             if not self.shelf.forget(version):
                 raise
-            return self._read(version, verify=verify)  # a copy may have gone bad where the version has not
+            return self._read(version, verify, busy_share)  # a copy may have gone bad where the version has not
 
-    def _read(self, version: int, *, verify: bool) -> TransitionTable:
+    def _read(self, version: int, verify: bool, busy_share: float) -> TransitionTable:
         manifest, mend = self.manifest(version), self._mend(version)
-        return read_table(self.shelf.folder(version, mend), manifest, mend, verify=verify)
+        return read_table(self.shelf.folder(version, mend), manifest, mend, verify=verify, busy_share=busy_share)
 
     def verify(self, version: int) -> Manifest:
         """Check every file of a version, and that the arrays still mean what was published; raises as `load` does."""

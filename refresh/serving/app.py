@@ -6,10 +6,9 @@ Every answer carries the table version it comes from; every refusal is JSON with
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import msgspec
 from starlette.applications import Starlette
@@ -23,8 +22,6 @@ from refresh.lookup import Lookup
 from refresh.serving.answers import Answers, refusal, refused
 from refresh.serving.openapi import openapi_document
 from refresh.serving.records import MAX_BODY_BYTES, VERSION_HEADER, Reply
-
-_LOADER_NICENESS = 10
 
 
 def _response(reply: Reply) -> Response:
@@ -131,11 +128,6 @@ def build_app(answers: Answers, metrics_asgi: ASGIApp | None = None) -> Starlett
 
 
 def _follow(lookup: Lookup, stop: threading.Event) -> None:
-    """Poll twice as often as a request would, so that a request never finds the look-up due.
-
-    Loading a version is tens of milliseconds of hashing: answers go first, so the thread is a nice one.
-    """
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOADER_NICENESS)
+    """Poll twice as often as a request would, so that a request never finds the look-up due."""
     while not stop.wait(lookup.check_every_ms / 2_000):
         lookup.poll()

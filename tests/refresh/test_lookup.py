@@ -169,7 +169,7 @@ def test_an_error_that_may_pass_is_tried_again(store: TableStore, monkeypatch: p
     lookup = Lookup(store)
     publish(store, small_table({}), window_end_ms=2_000)
 
-    def no_descriptors(_: int) -> object:
+    def no_descriptors(_: int, **__: object) -> object:
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patch:
@@ -187,7 +187,7 @@ def test_while_one_thread_swaps_the_others_go_on(store: TableStore, monkeypatch:
     loading, go_on = threading.Event(), threading.Event()
     load = store.load
 
-    def slow_load(version: int) -> object:
+    def slow_load(version: int, **_: object) -> object:
         loading.set()
         go_on.wait(10)
         return load(version)

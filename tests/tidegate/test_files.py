@@ -57,3 +57,10 @@ def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     content = os.urandom(300_000)
     (tmp_path / "file").write_bytes(content)
     assert sha256_of_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_checksum_is_the_same_however_much_of_the_time_it_may_take(tmp_path: Path):
+    path = tmp_path / "large"
+    path.write_bytes(bytes(range(256)) * 10_000)
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert sha256_of_file(path) == sha256_of_file(path, busy_share=0.9) == expected

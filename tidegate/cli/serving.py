@@ -37,6 +37,7 @@ from tidegate.errors import TableError
 
 _LOG = logging.getLogger("tidegate")
 _SWITCH_SECONDS = 0.0005  # a version that is being loaded may hold answers up for as long: a tenth of Python's default
+_LOADING_SHARE = 0.3
 _RESTART_SECONDS = 1.0
 _SHORT_LIFE_SECONDS, _MAX_SHORT_LIVES = 10.0, 3
 _STOP_SECONDS = 15.0
@@ -51,7 +52,7 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 0
     n_processes: int = 1
-    check_every_ms: int = 500
+    check_every_ms: int = 200
     request_seconds: float = 30.0
     max_connections: int = 10_000
 
@@ -91,7 +92,13 @@ def _serving(options: ServeOptions, tally_file: Path | None, row: int) -> Runnin
     sys.setswitchinterval(_SWITCH_SECONDS)
     tally = Tally(tally_file, row)
     store = open_tables(options.home, options.tables)
-    lookup = Lookup(store, options.check_every_ms, on_swap=tally.swap, on_rejected=lambda _: tally.reject())
+    lookup = Lookup(
+        store,
+        options.check_every_ms,
+        on_swap=tally.swap,
+        on_rejected=lambda _: tally.reject(),
+        busy_share=_LOADING_SHARE,
+    )
     registry = CollectorRegistry()
     ServiceMetrics(registry, tally.figures)
     answers = Answers(lookup, tally)
