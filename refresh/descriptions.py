@@ -191,6 +191,10 @@ class DescriptionEngine:
         self._speaker.grow(names)
         self._descriptions = Descriptions.of(self.prompts.answers)
 
+    def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
+        """Continue prompts freely, as the speaker does: the probe asks it, too."""
+        return self._speaker.generate(prompts, max_tokens)
+
     def infer(self, contexts: RowContexts, *, top_n: int, on_progress: Callable[[int], None] | None = None) -> Answers:
         """Answer rows."""
         clusters = np.full((len(contexts), top_n), -1, np.int32)

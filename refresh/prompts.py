@@ -128,12 +128,7 @@ class PromptBuilder:
         ConfigError
             If the template names clusters otherwise than by codes.
         """
-        if not self.template.is_code_template:
-            raise ConfigError(
-                "The template is text, and the model reads words and codes only",
-                f"Use one with the placeholders {' '.join(f'{{{group[0]}}}' for group in GROUPS)} alone",
-                place=self.template.name,
-            )
+        self._require_codes()
         book, n_rows = self.codebook, len(contexts)
         table = self.columns(contexts, book.capacity)
         digits = book.digits(np.arange(book.capacity, dtype=np.int32))
@@ -147,6 +142,28 @@ class PromptBuilder:
             else:
                 columns.append(np.full(n_rows, vocabulary[word], dtype=np.int64))
         return np.stack(columns, axis=1)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of every prompt of a code template.
+
+        Raises
+        ------
+        ConfigError
+            If the template names clusters otherwise than by codes.
+        """
+        self._require_codes()
+        n_placeholders = len(self.template.placeholders)
+        n_codes = self.codebook.n_levels * (n_placeholders - 1 + self.n_retrieved)
+        return len(self.template.text.split()) - n_placeholders + n_codes
+
+    def _require_codes(self) -> None:
+        if not self.template.is_code_template:
+            raise ConfigError(
+                "The template is text, and the model reads words and codes only",
+                f"Use one with the placeholders {' '.join(f'{{{group[0]}}}' for group in GROUPS)} alone",
+                place=self.template.name,
+            )
 
     def texts(self, contexts: RowContexts) -> list[str]:
         """Render as text: of a code template, what tokenises to `token_ids`. `O(n L)`.

@@ -66,6 +66,10 @@ _IDENTITY_IF_SET = {
     "scoring",
     "described_by",
     "template",
+    "retrieval",
+    "retrieval_by",
+    "retrieval_support",
+    "n_retrieved",
     "event_id_column",
     "duplicates",
     "message_format",
@@ -115,11 +119,25 @@ class RunSettings(BaseSettings):
         default_factory=dict, description="arguments of vllm.LLM, e.g. tensor_parallel_size=2"
     )
     scoring: Literal["codes", "description"] = Field(
-        "codes", description="what a model that Tidegate did not train answers: a code, or a cluster's description"
+        "codes", description="what a model answers: one of the allowed codes, or freely a cluster's description"
     )
-    described_by: Literal["name", "keywords"] = Field("name", description="what describes a cluster in such an answer")
+    described_by: Literal["name", "keywords"] = Field(
+        "name", description="what describes a cluster in such an answer; its code, where Tidegate trained the model"
+    )
     template: str | None = Field(
-        None, description="how such a model is asked: a packaged template's name, or a file NAME.vN.txt"
+        None, description="how a model is asked, and one trained here is taught: a packaged template, or NAME.vN.txt"
+    )
+    retrieval: Literal["instance", "global"] = Field(
+        "instance", description="whose successors a prompt's line names: the pair's own, or everybody's"
+    )
+    retrieval_by: Literal["frequency", "trend"] = Field(
+        "frequency", description="which of them: those of the largest share, or of the largest growth of it"
+    )
+    retrieval_support: int = Field(
+        5, ge=0, description="transitions below which the line of a pair is that of c2, where it is retrieved by trend"
+    )
+    n_retrieved: int | None = Field(
+        None, ge=1, le=8, description="clusters in the line; default: 1, or as many as the given model was taught"
     )
     policy: str = Field(
         "adaptive", description="adaptive, or a baseline: never, always, every:N (panes), every:2d, backoff, cusum …"

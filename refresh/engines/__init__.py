@@ -16,6 +16,7 @@ from tidegate.errors import ConfigError, EngineError
 if TYPE_CHECKING:
     from refresh.engines.code_model import Asking
     from refresh.engines.completions import ServerOptions
+    from refresh.engines.embedded import EmbeddedEngine
     from refresh.engines.openai import OpenAIEngine
     from refresh.engines.vllm import VllmEngine
 
@@ -189,7 +190,8 @@ def open_engine(
         return _answering(VllmEngine(model_folder, names, asking=asking, options=options))
     from refresh.engines.embedded import EmbeddedEngine
 
-    return EmbeddedEngine(model_folder, names)
+    scoring = Scoring.CODES if asking is None else asking.scoring
+    return _answering(EmbeddedEngine(model_folder, names, scoring=scoring))
 
 
 def _open_server(
@@ -204,7 +206,7 @@ def _open_server(
     return _answering(OpenAIEngine(server, names, folder=model_folder, asking=asking))
 
 
-def _answering(engine: VllmEngine | OpenAIEngine) -> Engine:
+def _answering(engine: EmbeddedEngine | VllmEngine | OpenAIEngine) -> Engine:
     """Take what the engine writes for answers, where it is asked for descriptions."""
     from refresh.descriptions import DescriptionEngine
 

@@ -28,7 +28,7 @@ from refresh.engines.model_files import (
     read_model,
     read_vocabulary,
 )
-from refresh.prompts import PromptBuilder, RowContexts, Template
+from refresh.prompts import PromptBuilder, RowContexts, Scoring, Template
 from tidegate.errors import CatalogueError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class EmbeddedEngine:
         As `refresh.training.train_model` writes it.
     names : sequence of str
         The catalogue's clusters by id; may have grown since training.
+    scoring : Scoring
+        What the rows of a `DescriptionEngine` around it are known by; its descriptions are its codes.
 
     Raises
     ------
@@ -61,7 +63,7 @@ class EmbeddedEngine:
 
     name = "embedded"
 
-    def __init__(self, folder: Path, names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, names: Sequence[str], *, scoring: Scoring = Scoring.CODES) -> None:
         manifest, self.fingerprint = read_manifest(folder)
         self._n_taught = manifest.n_clusters
         if names_fingerprint(names[: self._n_taught]) != manifest.names_fingerprint:
@@ -72,7 +74,7 @@ class EmbeddedEngine:
             )
         template = Template(manifest.template_name, manifest.template_text)
         codebook = read_codebook(folder, manifest, names)
-        self._prompts = PromptBuilder(template, codebook, manifest.n_retrieved)
+        self._prompts = PromptBuilder(template, codebook, manifest.n_retrieved, scoring=scoring)
         self._vocabulary = read_vocabulary(folder, template, codebook)
         self._codes = CodeTokens.of(codebook, self._vocabulary)
         self._batch_rows = _BATCH // max(1, self._codes.n_high // _HIGH_TOKENS_OF_A_FULL_BATCH)
@@ -147,9 +149,7 @@ class EmbeddedEngine:
 
     def _usage(self, n_rows: int) -> Usage:
         """Count what rows take: the model has no cache, and writes as many tokens as a code has."""
-        book = self._prompts.codebook
-        n_tokens = len(self._prompts.template.text.split()) - 3 + book.n_levels * (2 + self._prompts.n_retrieved)
-        return Usage(n_rows, n_rows * n_tokens, 0, n_rows * book.n_levels)
+        return Usage(n_rows, n_rows * self._prompts.n_tokens, 0, n_rows * self._prompts.codebook.n_levels)
 
     def _infer_batch(
         self, contexts: RowContexts, top_n: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from refresh.codebook import NONE_CODE, Codebook
@@ -33,6 +33,18 @@ class ModelShape:
     layers: int = 2
     heads: int = 2
     positions: int = 32
+
+
+def shape_for(n_tokens: int) -> ModelShape:
+    """Choose the size for prompts and answers of so many tokens.
+
+    Examples
+    --------
+    >>> shape_for(13).positions, shape_for(40).positions
+    (32, 40)
+    """
+    usual = ModelShape()
+    return replace(usual, positions=max(usual.positions, n_tokens))
 
 
 def new_tokenizer(template: Template, codebook: Codebook) -> PreTrainedTokenizerFast:

@@ -29,14 +29,14 @@ class Samples:
     ----------
     c1 : int32[n]            -1 = a row of c2 alone
     c2 : int32[n]
-    retrieved : int32[n]     -1 = no retrieved line
+    retrieved : int32[n, k]  the line, best first; -1 = no (further) cluster
     target : int32[n]        neither c1 nor c2
     weight : float32[n]      of the sample's loss, 1 on average
     """
 
     c1: Int32s
     c2: Int32s
-    retrieved: Int32s
+    retrieved: NDArray[np.int32]
     target: Int32s
     weight: NDArray[np.float32]
 
@@ -62,10 +62,11 @@ def build_samples(
     n_samples: int = 8_000,
     without_line: float = 0.15,
     without_c1: float = 0.10,
+    n_retrieved: int = 1,
 ) -> Samples:
     """Draw samples from `labels` and retrieve their lines from `evidence`. `O(t log t)`.
 
-    The line is the top successor of the pair by shrunk evidence, or of `c2` where c1 is left out: as rows are asked.
+    The line are the top successors of the pair by shrunk evidence, or of `c2` where c1 is left out: as rows are asked.
 
     Parameters
     ----------
@@ -78,6 +79,8 @@ def build_samples(
         The most to draw, at most one per transition.
     without_line, without_c1 : float
         Shares of samples whose retrieved line, or c1, is left out.
+    n_retrieved : int
+        Clusters of a line, 8 at most.
 
     Returns
     -------
@@ -87,9 +90,9 @@ def build_samples(
     entries, weight = _draw_capped(labels, n_samples, generator)
     pairs = np.repeat(labels.pairs, np.diff(labels.offsets))[entries]
     c1, c2 = unpack_pairs(pairs)
-    lines = evidence.rank(pairs, 1).clusters[:, 0]
+    lines = evidence.rank(pairs, n_retrieved).clusters
     is_backoff = generator.random(entries.size) < without_c1
-    lines[is_backoff] = evidence.backoff(1).clusters[c2[is_backoff], 0]
+    lines[is_backoff] = evidence.backoff(n_retrieved).clusters[c2[is_backoff]]
     lines[generator.random(entries.size) < without_line] = -1
     return Samples(np.where(is_backoff, np.int32(-1), c1), c2, lines, labels.successors[entries], weight)
 

@@ -97,31 +97,42 @@ class Pupil:
     def _tokens(self, samples: Samples) -> torch.Tensor:
         import torch
 
-        contexts = RowContexts(samples.c1, samples.c2, samples.retrieved[:, None])
+        contexts = RowContexts(samples.c1, samples.c2, samples.retrieved)
         return torch.from_numpy(self.prompts.token_ids(contexts, self.vocabulary))
 
 
-def reading_samples(n: int, capacity: int, generator: np.random.Generator) -> Samples:
-    """Draw prompts whose answer is the retrieved cluster: all distinct, over spare codes too; a tenth without c1."""
+def reading_samples(n: int, capacity: int, generator: np.random.Generator, n_retrieved: int = 1) -> Samples:
+    """Draw prompts whose answer is the first retrieved cluster: over spare codes too; a tenth without c1."""
     c2 = generator.integers(0, capacity, n)
     c1 = (c2 + generator.integers(1, capacity, n)) % capacity
     c1 = np.where(generator.random(n) < 0.1, -1, c1)
-    return counterfactual_lines(c1.astype(np.int32), c2.astype(np.int32), capacity, generator)
+    return counterfactual_lines(c1.astype(np.int32), c2.astype(np.int32), capacity, generator, n_retrieved)
 
 
-def counterfactual_lines(c1: Int32s, c2: Int32s, capacity: int, generator: np.random.Generator) -> Samples:
-    """Give contexts a random line to read, neither c1 nor c2: what retrieval says after a drift."""
+def counterfactual_lines(
+    c1: Int32s, c2: Int32s, capacity: int, generator: np.random.Generator, n_retrieved: int = 1
+) -> Samples:
+    """Give contexts a random line to read, its first neither c1 nor c2: what retrieval says after a drift."""
     low, high = np.minimum(c1, c2), np.maximum(c1, c2)  # low is -1 without c1 and then takes nothing away
     line = generator.integers(0, capacity - 1 - (low >= 0), c2.shape[0])
     line += (low >= 0) & (line >= low)
     line += line >= high
-    retrieved = line.astype(np.int32)
-    return Samples(c1, c2, retrieved, retrieved, np.ones(line.shape[0], np.float32))
+    first: Int32s = line.astype(np.int32)
+    lines = first.reshape(-1, 1)
+    if n_retrieved > 1:
+        n = c2.shape[0]
+        further = generator.integers(0, capacity, (n, n_retrieved - 1)).astype(np.int32)
+        # Lines of thin pairs are short: all lengths are read.
+        is_there = np.arange(1, n_retrieved) < generator.integers(1, n_retrieved + 1, (n, 1))
+        lines = np.concatenate([lines, np.where(is_there, further, np.int32(-1))], axis=1)
+    return Samples(c1, c2, lines, first, np.ones(line.shape[0], np.float32))
 
 
 def reading_accuracy(pupil: Pupil, seed: int) -> float:
-    """Share of fresh prompts, over all codes, that are answered with the retrieved cluster."""
-    probes = reading_samples(_PROBES, pupil.prompts.codebook.capacity, np.random.default_rng((seed, 2)))
+    """Share of fresh prompts, over all codes, that are answered with the first retrieved cluster."""
+    prompts = pupil.prompts
+    generator = np.random.default_rng((seed, 2))
+    probes = reading_samples(_PROBES, prompts.codebook.capacity, generator, prompts.n_retrieved)
     return float((pupil.answers(probes) == probes.target).mean())
 
 
@@ -139,11 +150,11 @@ def teach_reading(pupil: Pupil, budget: TrainingBudget, *, seed: int, on_progres
         If the model does not read accurately enough within the budget.
     """
     generator = np.random.default_rng((seed, 3))
-    capacity = pupil.prompts.codebook.capacity
+    capacity, n_retrieved = pupil.prompts.codebook.capacity, pupil.prompts.n_retrieved
     course = _Course(pupil, budget.reading_rate, budget.reading_steps)
     losses: list[float] = []
     for step in range(1, budget.reading_steps + 1):
-        losses.append(course.step(reading_samples(budget.batch_size, capacity, generator)))
+        losses.append(course.step(reading_samples(budget.batch_size, capacity, generator, n_retrieved)))
         on_progress("reading", step, budget.reading_steps)
         is_sure = losses[-1] <= _SURE and step % _CHECK_EVERY == 0
         if is_sure and reading_accuracy(pupil, seed) >= budget.reading_accuracy:
@@ -180,15 +191,17 @@ def teach_transitions(
         order = generator.permutation(len(samples))
         for at in range(0, len(samples), n_taught):
             taught = samples[order[at : at + n_taught]]
-            losses.append(course.step(_with_reading(taught, n_reading, pupil.prompts.codebook.capacity, generator)))
+            losses.append(course.step(_with_reading(taught, n_reading, pupil.prompts, generator)))
             on_progress("transitions", len(losses), n_steps)
     return losses
 
 
-def _with_reading(taught: Samples, n_reading: int, capacity: int, generator: np.random.Generator) -> Samples:
-    n_known = min(n_reading // 2, len(taught))
-    known = counterfactual_lines(taught.c1[:n_known], taught.c2[:n_known], capacity, generator)
-    return Samples.concatenate([taught, known, reading_samples(n_reading - n_known, capacity, generator)])
+def _with_reading(taught: Samples, n_reading: int, prompts: PromptBuilder, generator: np.random.Generator) -> Samples:
+    n_known, capacity = min(n_reading // 2, len(taught)), prompts.codebook.capacity
+    c1, c2 = taught.c1[:n_known], taught.c2[:n_known]
+    known = counterfactual_lines(c1, c2, capacity, generator, prompts.n_retrieved)
+    unknown = reading_samples(n_reading - n_known, capacity, generator, prompts.n_retrieved)
+    return Samples.concatenate([taught, known, unknown])
 
 
 class _Course:

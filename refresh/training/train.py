@@ -13,7 +13,7 @@ from refresh.codebook import Codebook, names_fingerprint
 from refresh.engines.model_files import ModelManifest, require_new, write_model
 from refresh.evidence import Evidence
 from refresh.prompts import PromptBuilder, Template
-from refresh.training.model import ModelShape, new_model, new_tokenizer
+from refresh.training.model import ModelShape, new_model, new_tokenizer, shape_for
 from refresh.training.samples import Samples, build_samples, split_samples
 from refresh.training.teach import (
     OnProgress,
@@ -63,6 +63,7 @@ def train_model(
     budget: TrainingBudget | None = None,
     shape: ModelShape | None = None,
     template: Template | None = None,
+    n_retrieved: int = 1,
     on_progress: OnProgress | None = None,
 ) -> TrainingReport:
     """Teach a new model and write its folder.
@@ -79,6 +80,10 @@ def train_model(
         Must not exist yet.
     capacity : int, optional
         Codes, spare ones included (`refresh.codebook.default_capacity`).
+    template : Template, optional
+        One that names clusters by codes alone.
+    n_retrieved : int
+        Clusters of the retrieved line that the model learns to read, 8 at most.
 
     Raises
     ------
@@ -86,16 +91,27 @@ def train_model(
         If the catalogue exceeds the capacity.
     EngineError
         If the model does not learn to read within the budget, or `folder` exists.
+    ConfigError
+        If the template is text.
     """
     started = time.monotonic()
     require_new(folder)
-    budget, shape, template = budget or TrainingBudget(), shape or ModelShape(), template or Template.packaged()
-    codebook = Codebook.of(names, capacity)
+    budget, template, codebook = (
+        budget or TrainingBudget(),
+        template or Template.packaged(),
+        Codebook.of(names, capacity),
+    )
+    prompts = PromptBuilder(template, codebook, n_retrieved)
+    shape = shape or shape_for(prompts.n_tokens + codebook.n_levels)
     report_progress = on_progress or _silently
     tokenizer = new_tokenizer(template, codebook)
-    pupil = Pupil(new_model(len(tokenizer), shape, seed=seed), PromptBuilder(template, codebook), tokenizer.get_vocab())
+    pupil = Pupil(new_model(len(tokenizer), shape, seed=seed), prompts, tokenizer.get_vocab())
     samples = build_samples(
-        Evidence.of_counts(evidence, cluster_seeds(list(names))), labels, seed=seed, n_samples=budget.n_samples
+        Evidence.of_counts(evidence, cluster_seeds(list(names))),
+        labels,
+        seed=seed,
+        n_samples=budget.n_samples,
+        n_retrieved=n_retrieved,
     )
     taught, held_out = split_samples(samples, budget.held_out, seed=seed)
     with single_thread():
@@ -109,7 +125,7 @@ def train_model(
         transition_losses=transitions,
         copy_accuracy=accuracy,
         recall_at_1=_recall(answers, held_out),
-        line_recall_at_1=_recall(held_out.retrieved, held_out),
+        line_recall_at_1=_recall(held_out.retrieved[:, 0], held_out),
         n_samples=len(taught),
         n_held_out=len(held_out),
         seconds=time.monotonic() - started,

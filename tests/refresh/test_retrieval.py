@@ -5,8 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from refresh.evidence import Evidence
 from refresh.evidence.plain import plain_rank
-from refresh.retrieval import Kind, Level, retrieve
+from refresh.retrieval import Kind, Level, Retrieval, Seen, retrieve
 from tests.refresh.study.origins import plain
 from tidegate.counts import SuccessorCounts, unpack_pairs
 from tidegate.hashing import cluster_seeds
@@ -81,3 +82,36 @@ def test_what_grows_is_retrieved_before_what_is_frequent() -> None:
     pair = np.array([1 << 16 | 2])
     by_kind = {kind: retrieve(Level.INSTANCE, kind, plain(window), plain(before), pair, SEEDS, 1) for kind in Kind}
     assert by_kind[Kind.FREQUENCY].clusters.tolist() == [[3]] and by_kind[Kind.TREND].clusters.tolist() == [[4]]
+
+
+def _seen(window: dict[tuple[int, int, int], int], before: dict[tuple[int, int, int], int]) -> Seen:
+    return Seen(Evidence.of_counts(plain(window), SEEDS), plain(window), plain(before), SEEDS)
+
+
+def test_a_thin_pairs_line_comes_from_c2() -> None:
+    window = {(1, 2, 3): 4, (5, 2, 6): 40, (7, 2, 8): 5}
+    pairs = np.array([1 << 16 | 2, 5 << 16 | 2, 7 << 16 | 2, 9 << 16 | 2])
+    trend = Retrieval(kind=Kind.TREND, min_support=5)
+    assert trend.of_pairs(_seen(window, {}), pairs, 1).clusters[:, 0].tolist() == [6, 6, 8, 6]
+    never = Retrieval(kind=Kind.TREND, min_support=0)
+    assert never.of_pairs(_seen(window, {}), pairs, 1).clusters[:, 0].tolist() == [3, 6, 8, -1]
+
+
+def test_the_default_way_is_the_evidences_ranking() -> None:
+    seen, pairs = _seen(_random(1), _random(2)), plain(_random(1)).pairs
+    ranked, expected = Retrieval().of_pairs(seen, pairs, 3), seen.evidence.rank(pairs, 3)
+    np.testing.assert_array_equal(ranked.clusters, expected.clusters)
+    np.testing.assert_array_equal(ranked.shares, expected.shares)
+    c2 = np.arange(N, dtype=np.int32)
+    np.testing.assert_array_equal(Retrieval().of_c2(seen, c2, 3).clusters, seen.evidence.backoff(3).clusters)
+
+
+@pytest.mark.parametrize("level", [Level.INSTANCE, Level.GLOBAL])
+@pytest.mark.parametrize("kind", list(Kind))
+def test_lines_do_not_depend_on_the_rows_around_and_their_shares_are_never_negative(level: Level, kind: Kind) -> None:
+    seen, pairs = _seen(_random(1), _random(2)), plain(_random(1)).pairs
+    retrieval, order = Retrieval(level, kind), np.random.default_rng(0).permutation(pairs.shape[0])
+    whole, shuffled = (retrieval.of_pairs(seen, rows, 3) for rows in (pairs, pairs[order]))
+    np.testing.assert_array_equal(shuffled.clusters, whole.clusters[order])
+    np.testing.assert_array_equal(retrieval.of_pairs(seen, pairs[7:8], 3).clusters, whole.clusters[7:8])
+    assert (whole.shares >= 0).all()

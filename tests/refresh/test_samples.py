@@ -52,13 +52,21 @@ def test_heads_are_capped_and_weigh_more() -> None:
 
 def test_lines_are_what_retrieval_says_to_the_row_as_it_is_asked() -> None:
     samples = build_samples(EVIDENCE, LABELS, seed=1, without_line=0.5, without_c1=0.5)
-    of_pair = samples[(samples.c1 >= 0) & (samples.retrieved >= 0)]
-    expected = EVIDENCE.rank(pack_pairs(of_pair.c1, of_pair.c2), 1).clusters[:, 0]
+    of_pair = samples[(samples.c1 >= 0) & (samples.retrieved[:, 0] >= 0)]
+    expected = EVIDENCE.rank(pack_pairs(of_pair.c1, of_pair.c2), 1).clusters
     np.testing.assert_array_equal(of_pair.retrieved, expected)
-    of_c2 = samples[(samples.c1 < 0) & (samples.retrieved >= 0)]
-    np.testing.assert_array_equal(of_c2.retrieved, EVIDENCE.backoff(1).clusters[of_c2.c2, 0])
+    of_c2 = samples[(samples.c1 < 0) & (samples.retrieved[:, 0] >= 0)]
+    np.testing.assert_array_equal(of_c2.retrieved, EVIDENCE.backoff(1).clusters[of_c2.c2])
     assert 0.4 < (samples.c1 < 0).mean() < 0.6
     assert 0.4 < (samples.retrieved < 0).mean() < 0.6
+
+
+def test_longer_lines_go_on_where_shorter_ones_end_and_leave_everything_else_as_it_is() -> None:
+    one, three = (build_samples(EVIDENCE, LABELS, seed=1, n_samples=500, n_retrieved=n) for n in (1, 3))
+    assert three.retrieved.shape == (len(one), 3)
+    np.testing.assert_array_equal(three.retrieved[:, :1], one.retrieved)
+    np.testing.assert_array_equal(three.target, one.target)
+    assert (three.retrieved[three.retrieved[:, 0] < 0] == -1).all()
 
 
 def test_no_labels_give_no_samples() -> None:

@@ -19,6 +19,7 @@ from stream.store import RunStore
 from stream.worker import StreamWorker
 from tidegate.cli.deciding import Deciding
 from tidegate.cli.engine_keeper import OnTraining, open_keeper
+from tidegate.cli.engine_settings import retrieval_of
 from tidegate.cli.gating import gating_of
 from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
@@ -160,4 +161,5 @@ def deciding_of(
         flags=flag_options(sequences),
         course=course_options(settings, sequences),
         top_n=settings.top_n,
+        retrieval=retrieval_of(settings),
     )

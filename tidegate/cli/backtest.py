@@ -14,6 +14,7 @@ from refresh.policies import open_policy
 from tidegate.cli.assembly import policy_options
 from tidegate.cli.backtesting import Backtest
 from tidegate.cli.engine_keeper import open_keeper
+from tidegate.cli.engine_settings import retrieval_of
 from tidegate.cli.log_panes import LogPanes
 from tidegate.cli.log_reading import read_log
 from tidegate.cli.options import given_flags, settings_options
@@ -106,7 +107,7 @@ def backtest(settings: RunSettings, names: list[str], bars: Bars) -> dict[str, A
     log, source = read_log(settings, bars)
     keeper = open_keeper(settings, "backtest", bars.on_training)
     course = course_options(settings, sequences)
-    panes = LogPanes(log, sequences, drift_options(settings), course, keeper, settings.top_n)
+    panes = LogPanes(log, sequences, drift_options(settings), course, keeper, settings.top_n, retrieval_of(settings))
     running = Backtest(panes, settings.price, bars.on_panes)
     contenders = running.run(policies, with_oracle="oracle" in names)
     scored = range(log.first_pane + sequences.window_panes, log.last_pane + 1)

@@ -10,10 +10,11 @@ from typing import Any, Protocol
 
 from refresh.engines import ENGINES, Engine, open_engine
 from refresh.engines.model_files import MANIFEST, read_manifest
-from tidegate.cli.engine_settings import asking_of, engine_options, server_options
+from refresh.template import Template
+from tidegate.cli.engine_settings import asking_of, engine_options, server_options, template_of
 from tidegate.config import RunSettings
 from tidegate.counts import BucketedCounts
-from tidegate.errors import RequestError
+from tidegate.errors import ConfigError, RequestError
 
 OnTraining = Callable[[str, int, int], None]
 """Called with the lesson, the steps done and the most there can be."""
@@ -41,15 +42,21 @@ class EngineKeeper(Protocol):
 
 @dataclass(slots=True)
 class FrequencyKeeper:
-    """No model: rows are answered by the counts themselves."""
+    """No model: rows are answered by the counts themselves.
 
+    Attributes
+    ----------
+    n_retrieved : int     clusters of the retrieved line that are read
+    """
+
+    n_retrieved: int = 1
     _engine: Engine | None = None
     model: str | None = None
 
     def engine(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Engine:
         """Open the engine at the first call, grow it at the others."""
         if self._engine is None:
-            self._engine = open_engine("frequency", names)
+            self._engine = open_engine("frequency", names, n_retrieved=self.n_retrieved)
         self._engine.grow(names)
         return self._engine
 
@@ -67,6 +74,13 @@ class ModelKeeper:
     on_training : told how the training goes
     engine : ``embedded`` or ``vllm``
     opening : further arguments of `open_engine`
+    template : Template, optional       that the model is to be asked with, and taught with where it is trained
+    n_retrieved : int, optional         clusters of the retrieved line that it is to read
+
+    Raises
+    ------
+    ConfigError
+        If the model was taught otherwise.
     """
 
     def __init__(
@@ -78,10 +92,13 @@ class ModelKeeper:
         *,
         engine: str = "embedded",
         opening: Mapping[str, Any] | None = None,
+        template: Template | None = None,
+        n_retrieved: int | None = None,
     ) -> None:
         self._given, self._folder, self._seed = given, folder, seed
         self.on_training = on_training
         self._name, self._opening = engine, dict(opening or {})
+        self._template, self._n_retrieved = template, n_retrieved
         self._engine: Engine | None = None
         self.model: str | None = None
 
@@ -95,6 +112,7 @@ class ModelKeeper:
             is_ours = self._name == "embedded" or (folder / MANIFEST).is_file()
             capacity = read_manifest(folder)[0].capacity if is_ours else len(names)
             self._engine = open_engine(self._name, names[:capacity], model_folder=folder, **self._opening)
+            _require_as_asked(self._engine, self._template, self._n_retrieved, folder)
         # The newest clusters that the model has no code for are left out: their backoff serves them.
         self._engine.grow(names[: self._engine.prompts.codebook.capacity])
         return self._engine
@@ -111,9 +129,29 @@ class ModelKeeper:
             window.of_buckets(1).without_buckets(),
             folder,
             seed=self._seed,
+            template=self._template,
+            n_retrieved=self._n_retrieved or 1,
             on_progress=self.on_training,
         )
         return folder
+
+
+def _require_as_asked(engine: Engine, template: Template | None, n_retrieved: int | None, folder: Path) -> None:
+    """Refuse a model that was taught another template or line than was asked for: it knows no other."""
+    prompts = engine.prompts
+    if template is not None and template.sha256 != prompts.template.sha256:
+        raise ConfigError(
+            f"the model was taught the template {prompts.template.name}, not {template.name} as asked "
+            f"({prompts.template.sha256[:12]} and {template.sha256[:12]})",
+            "Leave --template out, or train a model with it (without --model)",
+            place=str(folder),
+        )
+    if n_retrieved is not None and n_retrieved != prompts.n_retrieved:
+        raise ConfigError(
+            f"the model was taught to read {prompts.n_retrieved} retrieved clusters, not {n_retrieved} as asked",
+            "Leave --n-retrieved out, or train a model with it (without --model)",
+            place=str(folder),
+        )
 
 
 class ServerKeeper:
@@ -152,13 +190,28 @@ def open_keeper(settings: RunSettings, run_id: str, on_training: OnTraining | No
         If there is no such engine, or it lacks a setting.
     """
     name, folder = settings.engine, settings.home / "models" / run_id
+    if name == "frequency" and settings.scoring == "description":
+        raise RequestError(
+            "the frequency engine writes no text, so it has no descriptions",
+            "Leave --scoring out, or choose another engine",
+            place="--scoring",
+        )
     if name == "frequency":
-        return FrequencyKeeper()
+        return FrequencyKeeper(n_retrieved=settings.n_retrieved or 1)
     if name == "openai":
         return ServerKeeper(settings.model, {"server": server_options(settings), "asking": asking_of(settings)})
-    if name == "vllm":
-        opening = {"options": engine_options(settings), "asking": asking_of(settings)}
-        return ModelKeeper(settings.model, folder, settings.seed, on_training, engine=name, opening=opening)
-    if name == "embedded":
-        return ModelKeeper(settings.model, folder, settings.seed, on_training)
+    if name in ("embedded", "vllm"):
+        opening: dict[str, Any] = {"asking": asking_of(settings)}
+        if name == "vllm":
+            opening["options"] = engine_options(settings)
+        return ModelKeeper(
+            settings.model,
+            folder,
+            settings.seed,
+            on_training,
+            engine=name,
+            opening=opening,
+            template=template_of(settings),
+            n_retrieved=settings.n_retrieved,
+        )
     raise RequestError(f"there is no engine {name!r}", f"Choose one of {', '.join(ENGINES)}", place="--engine")

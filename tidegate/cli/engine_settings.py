@@ -10,6 +10,7 @@ import msgspec
 from refresh.engines.code_model import Asking
 from refresh.engines.completions import ServerOptions
 from refresh.prompts import Description, Scoring
+from refresh.retrieval import Kind, Level, Retrieval
 from refresh.template import Template
 from stream.decoding.catalogue_file import load_catalogue
 from tidegate.config import RunSettings
@@ -41,6 +42,27 @@ def server_options(settings: RunSettings) -> ServerOptions:
     )
 
 
+def retrieval_of(settings: RunSettings) -> Retrieval:
+    """Say how the lines of prompts are retrieved."""
+    return Retrieval(
+        level=Level(settings.retrieval),
+        kind=Kind(settings.retrieval_by),
+        n_retrieved=settings.n_retrieved or 1,
+        min_support=settings.retrieval_support,
+    )
+
+
+def template_of(settings: RunSettings) -> Template | None:
+    """Read the template that was asked for, if one was.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it is no template.
+    """
+    return None if settings.template is None else _template(settings.template)
+
+
 def asking_of(settings: RunSettings) -> Asking:
     """Say how a model that we did not teach is asked.
 
@@ -52,9 +74,10 @@ def asking_of(settings: RunSettings) -> Asking:
         If the catalogue cannot be read.
     """
     return Asking(
-        template=None if settings.template is None else _template(settings.template),
+        template=template_of(settings),
         scoring=Scoring(settings.scoring),
         described_by=Description(settings.described_by),
+        n_retrieved=settings.n_retrieved or 1,
         keywords=load_catalogue(settings.catalogue).keywords if settings.catalogue else {},
     )
 
