@@ -173,12 +173,12 @@ class VllmHost:
         if model not in self._servers:
             self._servers[model] = self._stack.enter_context(VllmServer(model, self._folder))
 
-    def engine(self, model: Path, names: Sequence[str]) -> RemoteEngine:
+    def engine(self, model: Path, names: Sequence[str], **options: object) -> RemoteEngine:
         """`VllmEngine` of a model, opened once: it keeps the catalogue that it was grown to."""
         if self._process is None:
             self._process = self._stack.enter_context(VllmProcess())
         if model not in self._engines:
-            self._engines[model] = self._process.open(model, names)
+            self._engines[model] = self._process.open(model, names, **options)
         return self._engines[model]
 
     def server(self, model: Path) -> VllmServer:

@@ -166,7 +166,7 @@ def test_a_foreign_model_is_asked_in_the_codes_that_its_tokenizer_has(
 ) -> None:
     folder = Path(shutil.copytree(tiny_model.folder, tmp_path_factory.mktemp("models") / "foreign"))
     (folder / MANIFEST).unlink()
-    contexts, engine = random_contexts(50), vllm.engine(folder, NAMES)
+    contexts, engine = random_contexts(50), vllm.engine(folder, NAMES, dtype="float32")
     assert engine.prompts.codebook.capacity == 64
     found, expected = (each.infer(contexts, top_n=3) for each in (engine, EmbeddedEngine(tiny_model.folder, NAMES)))
     np.testing.assert_array_equal(found.clusters, expected.clusters)
