@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from urllib.parse import unquote_plus
 
 import msgspec
@@ -16,7 +16,6 @@ import numpy as np
 from refresh.lookup import LEVELS, Histories, Lookup, ServedTable
 from refresh.serving.records import (
     MAX_ANSWERS,
-    BatchAnswers,
     BatchRequest,
     ClusterName,
     NextAnswer,
@@ -30,6 +29,7 @@ from refresh.serving.tally import Tally
 from tidegate.errors import RequestError, TableError, TidegateError
 
 _LOG = logging.getLogger(__name__)
+_PART_PAIRS = 200
 _ONCE = ("c1", "c2", "n")
 _KNOWN = (*_ONCE, "exclude", "history")
 _encode = msgspec.json.Encoder().encode
@@ -65,12 +65,27 @@ class Answers:
 
     def next_of_many(self, body: bytes | bytearray) -> Reply:
         """Answer ``POST /v1/next:batch`` by its body."""
+        steps = self.steps_of_many(body)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                reply: Reply = end.value
+                return reply
+
+    def steps_of_many(self, body: bytes | bytearray) -> Generator[None, None, Reply]:
+        """Answer as `next_of_many`, in steps of about a millisecond, so that others can be answered in between."""
         started = time.perf_counter()
         version = 0
         try:
             served = self._served()
             version = served.version
-            reply = Reply(200, version, self._many(served, body))
+            answers = []
+            for part in self._many(served, body):
+                answers.append(part)
+                yield
+            body = b'{"version":%d,"answers":[%b]}' % (version, b",".join(answers))
+            reply = Reply(200, version, body)
         except Exception as error:
             reply = refused(error, version)
         self.tally.add("batch", reply.status, seconds=time.perf_counter() - started)
@@ -110,7 +125,8 @@ class Answers:
         ]
         return _encode(NextAnswer(served.version, names[c1], names[c2], answer.level, found))
 
-    def _many(self, served: ServedTable, body: bytes | bytearray) -> bytes:
+    def _many(self, served: ServedTable, body: bytes | bytearray) -> Iterator[bytes]:
+        """Yield the answers as JSON, without the brackets of their list, a part at a time."""
         asked = _batch(body)
         ids = _ids_of(served, asked.pairs)
         found = served.many_ranked(
@@ -119,14 +135,16 @@ class Answers:
         n_by_level = np.bincount(found.levels, minlength=len(LEVELS)).tolist()
         self.tally.add_levels(**{LEVELS[level]: n for level, n in enumerate(n_by_level)})
         names = served.cluster_names
-        columns = zip(found.clusters.tolist(), found.probabilities.tolist(), found.levels.tolist(), strict=True)
-        answers = [
-            PairAnswer(
-                LEVELS[level], [NextCluster(c, names[c], p) for c, p in zip(ids, weights, strict=True) if c >= 0]
-            )
-            for ids, weights, level in columns
-        ]
-        return _encode(BatchAnswers(served.version, answers))
+        for at in range(0, ids.shape[0], _PART_PAIRS):
+            part = slice(at, at + _PART_PAIRS)
+            columns = (found.clusters[part].tolist(), found.probabilities[part].tolist(), found.levels[part].tolist())
+            answers = [
+                PairAnswer(
+                    LEVELS[level], [NextCluster(c, names[c], p) for c, p in zip(ranked, weights, strict=True) if c >= 0]
+                )
+                for ranked, weights, level in zip(*columns, strict=True)
+            ]
+            yield _encode(answers)[1:-1]
 
 
 def refused(error: Exception, version: int) -> Reply:

@@ -55,7 +55,13 @@ class _Handlers:
                     return self._too_large()
         except ClientDisconnect:  # there is nobody to answer
             return Response(status_code=400)
-        return _response(self._answers.next_of_many(body))
+        steps = self._answers.steps_of_many(body)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return _response(end.value)
+            await asyncio.sleep(0)
 
     def _too_large(self) -> Response:
         self._answers.tally.add("batch", 413, seconds=0.0)
