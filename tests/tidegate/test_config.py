@@ -187,7 +187,8 @@ CHANGED = {
     "cooldown_panes": 3, "backoff": "engine", "min_support": 5, "permutations": 50, "fdr": 0.2, "top_n": 4, "seed": 9,
     "event_id_column": "id", "duplicates": "2h", "message_format": "avro", "max_calls": 9, "max_calls_per_day": 9,
     "false_alarm_windows": 50.0, "detector": "adwin", "engine_model": "m", "scoring": "description",
-    "described_by": "keywords", "template": "t",
+    "described_by": "keywords", "template": "t", "retrieval": "global", "retrieval_by": "trend", "retrieval_support": 1,
+    "n_retrieved": 2,
 }  # fmt: skip
 NEEDED = {"message_format": {"source": "kafka://there/watches", "schema_registry": "http://there"}}
 
