@@ -17,8 +17,11 @@ from tidegate.contracts import Decision, DriftReport, FineTuneReason, RefreshRes
 OUTCOMES = ("completed", "backoff_only", "gate_failed", "failed", "other")
 """Outcomes of a refresh; any other text is counted as ``other``, so that no text becomes a label of its own."""
 GATES = ("validity", "label_mass", "exact_match", "coverage", "rows_changed", "hit_rate", "other")
-FAULTS = ("no_answer", "unknown_cluster", "not_new", "duplicate", "gap", "probability", "label_mass", "other")
-"""What may be wrong with an answer, likewise."""
+FAULTS = (
+    *("no_answer", "unknown_cluster", "not_new", "duplicate", "gap", "probability", "label_mass"),
+    *("output_empty", "output_too_long", "output_control", "output_unknown", "output_not_new", "other"),
+)
+"""What may be wrong with an answer, and with a free text that should have been one, likewise."""
 HIT_KINDS = ("next", "sequence")
 LEVELS = ("pair", "backoff")
 _ACTIONS = ("nothing", "refresh", "fine_tune")

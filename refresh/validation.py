@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,7 +56,7 @@ def validate(answers: Answers, contexts: RowContexts, n_clusters: int, *, top_n:
     EngineError
         If the arrays do not have the shapes and kinds of the contract: then no row can be told from another.
     """
-    _require_contract(answers, len(contexts), top_n)
+    require_contract(answers, len(contexts), top_n)
     sound = np.ones(len(contexts), dtype=np.bool_)
     faults: dict[Fault, int] = {}
     for fault, is_faulty in _faulty_rows(answers, contexts, n_clusters).items():
@@ -66,8 +67,14 @@ def validate(answers: Answers, contexts: RowContexts, n_clusters: int, *, top_n:
     return Validation(sound, faults)
 
 
-def _require_contract(answers: Answers, n_rows: int, top_n: int | None) -> None:
-    """Refuse answers that are not one row of ranks for each row asked."""
+def require_contract(answers: Answers, n_rows: int, top_n: int | None = None) -> None:
+    """Refuse answers that are not one row of ranks for each row asked.
+
+    Raises
+    ------
+    EngineError
+        If an array has another shape, or another kind of numbers.
+    """
     n_ranks = answers.clusters.shape[-1] if top_n is None and answers.clusters.ndim else top_n
     columns = {
         "clusters": (answers.clusters, np.integer, (n_rows, n_ranks)),
@@ -82,6 +89,25 @@ def _require_contract(answers: Answers, n_rows: int, top_n: int | None) -> None:
                 "Nothing was taken over; mend the engine, or choose another with --engine",
                 place="engine",
             )
+
+
+def by_output(faults: Mapping[str, int], outputs: Mapping[str, int]) -> dict[str, int]:
+    """Say of rows without an answer what was written instead, where an engine reads free text.
+
+    Parameters
+    ----------
+    faults : rows by `Fault`
+    outputs : texts that were no answers by what was wrong with them, counted while these rows were asked
+
+    Examples
+    --------
+    >>> by_output({"no_answer": 5, "gap": 1}, {"empty": 2, "unknown": 2})
+    {'no_answer': 1, 'gap': 1, 'output_empty': 2, 'output_unknown': 2}
+    """
+    left = faults.get(Fault.NO_ANSWER, 0) - sum(outputs.values())
+    kept = {str(fault): left if fault == Fault.NO_ANSWER else n for fault, n in faults.items()}
+    said = {f"output_{fault}": n for fault, n in outputs.items()}
+    return {fault: n for fault, n in {**kept, **said}.items() if n > 0}
 
 
 def _faulty_rows(answers: Answers, contexts: RowContexts, n_clusters: int) -> dict[Fault, NDArray[np.bool_]]:

@@ -14,6 +14,7 @@ from refresh.bulk.report import InferenceReport
 from refresh.bulk.worker import BulkWorker, OrderGoneError
 from refresh.engines import Answers, Engine
 from refresh.prompts import RowContexts, sort_for_prefix
+from refresh.validation import require_contract
 
 
 def infer_rows(
@@ -89,6 +90,7 @@ def _infer_at_once(
     answers = engine.infer(
         contexts[at], top_n=top_n, on_progress=on_progress and (lambda n_done: on_progress(n_done, n_rows))
     )
+    require_contract(answers, n_rows, top_n)
     seconds = options.clock.monotonic_seconds() - started
     report = InferenceReport(n_rows=n_rows, n_chunks=1, n_inferred=1, usage=answers.usage, seconds=seconds)
     back = np.empty(n_rows, np.int64)

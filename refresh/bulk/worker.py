@@ -16,6 +16,7 @@ from refresh.bulk.orders import BulkOrder, is_begun, read_order
 from refresh.bulk.report import InferenceReport
 from refresh.bulk.shards import Shards
 from refresh.engines import Answers, Engine, Usage
+from refresh.validation import require_contract
 from tidegate.errors import OrderError
 
 OnProgress = Callable[[int, int], None]
@@ -155,6 +156,7 @@ class BulkWorker:
                 top_n=self._order.manifest.top_n,
                 on_progress=self._tell,
             )
+            require_contract(answers, rows.stop - rows.start, self._order.manifest.top_n)
             if self._shards.write(claim.chunk, answers, self._owner, clock.monotonic_seconds() - started):
                 self._inferred.add(claim.chunk)
 

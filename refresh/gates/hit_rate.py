@@ -192,11 +192,13 @@ def _held_out(
 def _weighed(
     line: NDArray[np.float64], of_bucket: NDArray[np.float64], rival: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Whether lines lead without a bucket: 1, ½ where they are tied, 0 where another leads or nothing is left."""
+    """Whether lines lead without a bucket: 1, ½ where they are tied, 0 where another leads or nothing is left.
+
+    A line that did not lead to begin with rests on what these counts do not say, in part: ½.
+    """
     left = line - of_bucket
-    # A line that did not lead to begin with rests on other evidence than the bucket's.
-    leads = (line < rival) | (left > rival + _SAME)
-    return np.where(leads, 1.0, np.where((np.abs(left - rival) <= _SAME) & (left > _SAME), 0.5, 0.0))
+    is_tied = (np.abs(left - rival) <= _SAME) & (left > _SAME)
+    return np.where(left > rival + _SAME, 1.0, np.where(is_tied | (line < rival - _SAME), 0.5, 0.0))
 
 
 def _pooled(counts: BucketedCounts) -> BucketedCounts:
@@ -244,7 +246,8 @@ class _Level:
         return _looked_up(self.counts.keys, self.counts.counts, (contexts << 16 | lines) << 8 | buckets)
 
     def share_of(self, contexts: NDArray[np.int64], lines: NDArray[np.int64]) -> NDArray[np.float64]:
-        return self.of_line(contexts, lines) / np.maximum(self.totals(contexts), 1)
+        shares: NDArray[np.float64] = self.of_line(contexts, lines) / np.maximum(self.totals(contexts), 1)
+        return shares
 
     def best_but(
         self, contexts: NDArray[np.int64], lines: NDArray[np.int64], prior: NDArray[np.float64] | float = 0.0
@@ -264,6 +267,7 @@ class _Level:
 
 
 def _looked_up(keys: NDArray[np.int64], values: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values of keys that are there, 0 of the others: float64[n]."""
     if not keys.size:
         return np.zeros(wanted.shape[0])
     at = np.minimum(np.searchsorted(keys, wanted), keys.shape[0] - 1)

@@ -11,19 +11,26 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from monitoring.exposition import metrics_asgi, render
-from monitoring.metrics import Metrics
+from monitoring.metrics import FAULTS, GATES, Metrics
+from refresh.descriptions import OutputFault
+from refresh.gates import Asked, Candidate, GateBounds, Support, judge
+from refresh.validation import Fault
+from tests.tables import small_table
 from tidegate.clock import ManualClock
 from tidegate.contracts import (
     Decision,
     DriftReport,
     FineTuneFlag,
     FineTuneReason,
+    GateVerdict,
     PairDrift,
     RefreshOrder,
     RefreshResult,
     Trigger,
 )
+from tidegate.counts import BucketedCounts
 
+NONE = BucketedCounts.empty()
 PAIR = PairDrift(c1=0, c2=1, n_window=40, n_reference=30, jaccard=0.2, null=0.4, drift=0.5, p_value=0.001, flagged=True)
 
 
@@ -80,6 +87,11 @@ def result(**changes: Any) -> RefreshResult:
         "rows_invalid": 1,
         "rows_retired": 4,
         "duration_seconds": 2.0,
+        "faults": {"not_new": 3, "output_empty": 2, "yet_unheard_of": 1},
+        "gates": tuple(
+            GateVerdict(gate=gate, found=0.1, required=0.2, is_passed=gate == "coverage", sentence="because")
+            for gate in ("coverage", "validity", "yet_unheard_of")
+        ),
     }
     return RefreshResult(**fields | changes)
 
@@ -134,6 +146,14 @@ EXPECTED = {
     "tidegate_fine_tune_flagged": 1,
     'tidegate_refreshes_total{outcome="completed",trigger="policy"}': 1,
     'tidegate_refreshes_total{outcome="failed",trigger="policy"}': 0,
+    'tidegate_refreshes_total{outcome="gate_failed",trigger="policy"}': 0,
+    'tidegate_answer_faults_total{fault="not_new"}': 3,
+    'tidegate_answer_faults_total{fault="output_empty"}': 2,
+    'tidegate_answer_faults_total{fault="other"}': 1,
+    'tidegate_answer_faults_total{fault="gap"}': 0,
+    'tidegate_gate_failures_total{gate="validity"}': 1,
+    'tidegate_gate_failures_total{gate="coverage"}': 0,
+    'tidegate_gate_failures_total{gate="other"}': 1,
     "tidegate_refresh_duration_seconds_sum": 2,
     "tidegate_llm_calls_total": 7,
     "tidegate_rows_changed_total": 5,
@@ -254,3 +274,11 @@ def test_the_asgi_app_answers_with_the_registry(metrics: Metrics, registry: Coll
     asyncio.run(metrics_asgi(registry)(scope, receive, send))
     assert sent[0]["status"] == 200
     assert b"tidegate_table_version 3.0" in sent[1]["body"]
+
+
+def test_faults_and_gates_have_labels_of_their_own() -> None:
+    assert set(FAULTS) == {*Fault, *(f"output_{fault}" for fault in OutputFault), "other"}
+    told = judge(
+        Candidate(small_table(), small_table(), Asked(0, 0), None, False, NONE, NONE, Support(NONE)), GateBounds()
+    )
+    assert set(GATES) == {*(verdict.gate for verdict in told), "other"}

@@ -12,6 +12,7 @@ taken up again by the same command.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,11 +20,14 @@ from dataclasses import dataclass, field
 import msgspec
 
 from refresh.bulk import BulkOptions
+from refresh.descriptions import DescriptionEngine
+from refresh.engines import Engine
 from refresh.gates import failed
 from refresh.policies.plan import Plan, reason_counts, within_codebook
 from refresh.refresher import Refreshed, Refresher, order_id_of
 from refresh.row_cache import RowCache
 from refresh.table_store import TableStore
+from refresh.validation import by_output
 from tidegate.cli.deciding import Planned
 from tidegate.cli.engine_keeper import EngineKeeper
 from tidegate.cli.gating import Gating
@@ -86,6 +90,7 @@ class Refreshing:
         names, window = self.measuring.reader.cluster_names(), self.measuring.window(record.pane)
         engine = self.engines.engine(names, window, record.pane, record.model)
         plan = within_codebook(planned.plan, engine.prompts.codebook.capacity)
+        written = _outputs(engine)
         with _room_for_rows(self.cache):
             refreshed = Refresher(engine, self.cache, top_n=self.top_n, bulk=self.bulk).execute(  # 1
                 plan,
@@ -99,6 +104,7 @@ class Refreshing:
             refreshed.result,
             model=self.engines.model,
             rows_beyond_codebook=int(plan.inputs.get("rows_beyond_codebook") or 0),
+            faults=by_output(refreshed.result.faults, _outputs(engine) - written),
         )
         is_first = record.table_version is None
         if not is_first and refreshed.table.content_checksum() == planned.table.content_checksum():
@@ -141,6 +147,13 @@ class Refreshing:
             model=self.engines.model,
             problem=str(error),
         )
+
+
+def _outputs(engine: Engine) -> Counter[str]:
+    """Texts that were no answers, so far, of an engine that reads free text."""
+    return Counter(
+        {str(fault): n for fault, n in engine.faults.items()} if isinstance(engine, DescriptionEngine) else {}
+    )
 
 
 @contextmanager

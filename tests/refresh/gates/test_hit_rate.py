@@ -63,9 +63,10 @@ def worth_of(c1: int | None, c2: int, line: int, bucket: int, window: Cells, str
 
     rival = max([score(cluster) for cluster in range(5) if cluster != line])
     left = score(line, but=bucket)
-    if score(line) < rival or left > rival + 1e-9:
+    if left > rival + 1e-9:
         return 1.0
-    return 0.5 if abs(left - rival) <= 1e-9 and left > 1e-9 else 0.0
+    is_tied = abs(left - rival) <= 1e-9 and left > 1e-9
+    return 0.5 if is_tied or score(line) < rival - 1e-9 else 0.0
 
 
 @settings(deadline=None)
@@ -104,10 +105,9 @@ def test_a_hit_counts_once_others_support_its_line() -> None:
 def test_a_second_refresh_of_the_same_pane_holds_the_hits_of_both_out() -> None:
     window = counts_of({(0, 1, 2, 7): 9, (0, 1, 3, 8): 1})
     tables = table_of({(0, 1): 3}), table_of({(0, 1): 2})
-    assert (
-        compare_hits(*tables, window, Support(window)).hits == -9 + 1
-    )  # the line 3 does not lead, so it rests on something else
-    assert compare_hits(*tables, window, Support(window), serving_has_seen=True).hits == 1
+    # The line 3 did not lead: its hit rests on something else, and is half one.
+    assert compare_hits(*tables, window, Support(window)).hits == 0.5 - 9
+    assert compare_hits(*tables, window, Support(window), serving_has_seen=True).hits == 0.5
 
 
 def verdict_of(gained: list[int], bits_of: int = 2, bounds: GateBounds | None = None):
