@@ -20,7 +20,7 @@ from refresh.codebook import MAX_LEVEL_TOKENS, Codebook, names_fingerprint
 from refresh.engines.model_files import CONFIG, MANIFEST, TOKENIZER, read_codebook, read_manifest, read_vocabulary
 from refresh.prompts import DEFAULT_TEMPLATE, TEXT_TEMPLATE, Description, PromptBuilder, RowContexts, Scoring, Template
 from tidegate.counts import MAX_CLUSTERS
-from tidegate.errors import CatalogueError, ConfigError, EngineError
+from tidegate.errors import CatalogueError, EngineError
 from tidegate.files import sha256_of_file
 
 if TYPE_CHECKING:
@@ -51,11 +51,18 @@ class Asking:
     n_retrieved: int = 1
     keywords: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def _template(self) -> Template:
+        is_described = self.scoring is Scoring.DESCRIPTION
+        return self.template or Template.packaged(TEXT_TEMPLATE if is_described else DEFAULT_TEMPLATE)
+
+    def free_codebook(self, names: Sequence[str]) -> Codebook:
+        """Make the codebook of a model that answers freely: without bound, unless prompts name clusters by codes."""
+        return Codebook.of(names) if self._template.is_code_template else Codebook(tuple(names), MAX_CLUSTERS)
+
     def builder(self, codebook: Codebook) -> PromptBuilder:
         """Make the prompts of a foreign model."""
-        is_described = self.scoring is Scoring.DESCRIPTION
-        template = self.template or Template.packaged(TEXT_TEMPLATE if is_described else DEFAULT_TEMPLATE)
-        return PromptBuilder(template, codebook, self.n_retrieved, self.keywords, self.scoring, self.described_by)
+        return PromptBuilder(self._template, codebook, self.n_retrieved, self.keywords, self.scoring, self.described_by)
 
 
 @dataclass(frozen=True)
@@ -136,23 +143,16 @@ def read_code_model(folder: Path, names: Sequence[str], asking: Asking | None = 
         If files are missing or changed, or the tokenizer has no codes while codes are asked for.
     CatalogueError
         If the model was taught for another catalogue, or the catalogue outgrew its codes.
-    ConfigError
-        If descriptions are asked of a model that was taught codes.
     """
     if not folder.is_dir():
         raise EngineError("There is no such folder", _DOWNLOAD, place=str(folder))
     if (folder / MANIFEST).is_file():
-        if asking is not None and asking.scoring is Scoring.DESCRIPTION:
-            raise ConfigError(
-                "The model was taught to answer with codes, and descriptions were asked for",
-                "Leave --scoring out, or name a model that writes text",
-                place=str(folder),
-            )
-        return _taught(folder, names)
+        return _taught(folder, names, asking.scoring if asking else Scoring.CODES)
     return _foreign(folder, names, asking or Asking())
 
 
-def _taught(folder: Path, names: Sequence[str]) -> CodeModel:
+def _taught(folder: Path, names: Sequence[str], scoring: Scoring) -> CodeModel:
+    """Read one of our models; where it is asked for descriptions, its codes are what it knows of any."""
     manifest, fingerprint = read_manifest(folder)
     if names_fingerprint(names[: manifest.n_clusters]) != manifest.names_fingerprint:
         raise CatalogueError(
@@ -164,7 +164,7 @@ def _taught(folder: Path, names: Sequence[str]) -> CodeModel:
     codebook = read_codebook(folder, manifest, names)
     vocabulary = read_vocabulary(folder, template, codebook)
     return CodeModel(
-        prompts=PromptBuilder(template, codebook, manifest.n_retrieved),
+        prompts=PromptBuilder(template, codebook, manifest.n_retrieved, scoring=scoring),
         fingerprint=fingerprint,
         n_taught=manifest.n_clusters,
         level_tokens=tuple(np.array([vocabulary[token] for token in level], np.int64) for level in codebook.levels),
@@ -183,7 +183,7 @@ def _foreign(folder: Path, names: Sequence[str], asking: Asking) -> CodeModel:
         codebook = _codebook_of(tokenizer, names, folder)
         level_tokens, infix = _tokens_of(tokenizer, codebook, folder)
     else:
-        codebook, level_tokens, infix = Codebook(tuple(names), MAX_CLUSTERS), (), ()
+        codebook, level_tokens, infix = asking.free_codebook(names), (), ()
     # What a row may be answered with is part of what answers: a grown catalogue is known by another fingerprint.
     n_open = [str(len(names))] if level_tokens else []
     said = "\n".join([sha256_of_file(path) for path in files] + n_open)
@@ -213,7 +213,7 @@ def served_model(server_model: str, names: Sequence[str], asking: Asking) -> Cod
             "Name the folder with the model's tokenizer (--model), or ask for descriptions",
             place="--engine openai",
         )
-    codebook = Codebook.of(names) if is_coded else Codebook(tuple(names), MAX_CLUSTERS)
+    codebook = Codebook.of(names) if is_coded else asking.free_codebook(names)
     said = "\n".join(["served", server_model, *([str(len(names))] if is_coded else [])])
     return CodeModel(
         prompts=asking.builder(codebook),

@@ -24,7 +24,7 @@ from tests.refresh.conftest import TinyModel, tiny_model
 from tests.refresh.random_models import write_random_model
 from tests.refresh.tiny_world import N_CLUSTERS, NAMES, contexts_of, random_contexts
 from tests.vllm_server import API_KEY, VllmHost
-from tidegate.errors import CatalogueError, EngineError
+from tidegate.errors import CatalogueError, ConfigError, EngineError
 
 __all__ = ["tiny_model"]
 
@@ -170,6 +170,16 @@ def test_a_foreign_model_is_asked_in_the_codes_that_its_tokenizer_has(
     assert engine.prompts.codebook.capacity == 64
     found, expected = (each.infer(contexts, top_n=3) for each in (engine, EmbeddedEngine(tiny_model.folder, NAMES)))
     np.testing.assert_array_equal(found.clusters, expected.clusters)
+
+
+def test_what_vllm_does_not_take_is_told(vllm: VllmHost, tiny_model: TinyModel, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_model.folder, tmp_path / "copy"))
+    with pytest.raises(ConfigError, match=r"--engine-options: vLLM does not take .*nonsense"):
+        vllm.engine(folder, NAMES, nonsense=1)
+    with pytest.raises(EngineError, match="vLLM cannot load the model"):
+        vllm.engine(folder, NAMES, dtype="float33")
+    with pytest.raises(EngineError, match="vLLM failed while it answered"):
+        vllm.engine(tiny_model.folder, NAMES).generate(["next " * 40], 1)
 
 
 def test_a_model_that_only_its_server_knows_answers_freely_and_by_the_text_of_codes(
