@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refresh.codebook import Codebook
@@ -55,6 +55,7 @@ def test_nothing_else_is_an_answer_and_nothing_is_guessed(output: str, fault: Ou
     assert DESCRIBED.cluster_of(output) is fault
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_output_is_a_fault_or_exactly_a_description(output: str) -> None:
     found = DESCRIBED.cluster_of(output)
@@ -62,6 +63,7 @@ def test_any_output_is_a_fault_or_exactly_a_description(output: str) -> None:
         assert normalised(output) == normalised(DESCRIBED.texts[found])
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_normalising_twice_is_normalising_once(text: str) -> None:
     assert normalised(normalised(text)) == normalised(text)

@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from refresh.catalogue_text import MAX_KEYWORDS_CHARACTERS, MAX_NAME_CHARACTERS, ClusterTexts, tame
@@ -38,6 +38,7 @@ TEMPLATES = [
 ]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(TEXTS, TEXTS), min_size=4, max_size=4),
     st.permutations(range(4)),
@@ -72,18 +73,19 @@ def test_a_rendered_prompt_reads_back_as_its_fields(
     assert text.count("\n") == template.text.count("\n")
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(1, 300))
 def test_a_tamed_text_keeps_to_its_line_its_quotes_and_its_length(text: str, limit: int) -> None:
     tamed = tame(text, limit)
     assert len(tamed) <= limit
-    assert not set(tamed) & set('"<>{}[]\\|`\u201c\u201d')
+    assert not set(tamed) & set('"<>{}[]\\`\u201c\u201d')
     assert all(each == " " or unicodedata.category(each)[0] not in "CZ" for each in tamed)
     assert tamed == " ".join(tamed.split(" ")) and tamed == tamed.strip()
     assert tame(tamed, limit) == tamed
 
 
 @pytest.mark.parametrize(
-    "name", ["Jazz & Soul", "C# (language)", "München – Fußball", "日本 料理", "1,000 m/s", "O'Hara"]
+    "name", ["Jazz & Soul", "C# (language)", "Action|Horror", "München – Fußball", "日本 料理", "1,000 m/s", "O'Hara"]
 )
 def test_an_honest_name_stays_as_it_is(name: str) -> None:
     assert tame(name, MAX_NAME_CHARACTERS) == name
