@@ -6,7 +6,7 @@ What was sent is known from the topic alone, so a crash anywhere, or another pub
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from refresh.table_manifest import Manifest
@@ -119,13 +119,16 @@ class TopicPublisher:
     def _send(self, manifest: Manifest) -> int:
         table, version = self._tables.load(manifest.version), manifest.version
         gone, n_rows, digests = dict.fromkeys(self._there), 0, 0
-        changed = []
-        for row in rows_of(table):
-            n_rows, digests = n_rows + 1, digests + row.digest
-            if self._there.get(row.key) != row.digest:
-                changed.append(LogRecord(row.key, row.value(version)))
-            gone.pop(row.key, None)
-        n_sent = self._log.append(changed)
+
+        def changed() -> Iterator[LogRecord]:  # one after the other: a first version is hundreds of megabytes
+            nonlocal n_rows, digests
+            for row in rows_of(table):
+                n_rows, digests = n_rows + 1, digests + row.digest
+                gone.pop(row.key, None)
+                if self._there.get(row.key) != row.digest:
+                    yield LogRecord(row.key, row.value(version))
+
+        n_sent = self._log.append(changed())
         n_sent += self._log.append(LogRecord(key, None) for key in gone)
         return n_sent + self._log.append([LogRecord(MARK_KEY, encode(mark_of(manifest, n_rows, digests)))])
 

@@ -133,7 +133,7 @@ def _foreign(key: bytes, error: Exception) -> BrokerError:
 
 
 def rows_of(table: TransitionTable) -> Iterator[Row]:
-    """Every row of a table that answers anything; about 4 microseconds a row."""
+    """Yield every row of a table that answers anything; about 5 microseconds a row."""
     names = table.cluster_names
     quoted = [_encode(name) for name in names]
     c1, c2 = unpack_pairs(table.pairs)
