@@ -52,16 +52,14 @@ def judge(candidate: Candidate, bounds: GateBounds) -> tuple[GateVerdict, ...]:
     if candidate.serving is None:
         return of_answers
     table, serving = candidate.table, candidate.serving
+    comparison = compare_hits(
+        table, serving, candidate.newest, candidate.support, serving_has_seen=candidate.serving_has_seen
+    )
     return (
         *of_answers,
         coverage(table, serving, candidate.window.without_buckets(), bounds),
-        rows_changed(table, serving, bounds, is_full=candidate.is_full),
-        hit_rate(
-            compare_hits(
-                table, serving, candidate.newest, candidate.support, serving_has_seen=candidate.serving_has_seen
-            ),
-            bounds,
-        ),
+        rows_changed(table, serving, comparison, bounds, is_full=candidate.is_full),
+        hit_rate(comparison, bounds),
     )
 
 

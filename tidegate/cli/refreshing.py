@@ -91,15 +91,14 @@ class Refreshing:
         engine = self.engines.engine(names, window, record.pane, record.model)
         plan = within_codebook(planned.plan, engine.prompts.codebook.capacity)
         written = _outputs(engine)
-        with _room_for_rows(self.cache):
-            refreshed = Refresher(engine, self.cache, top_n=self.top_n, bulk=self.bulk).execute(  # 1
-                plan,
-                planned.table,
-                table_version=record.table_version or 0,
-                pane=record.pane,
-                window_end_ms=record.window_end_ms,
-                on_progress=on_rows,
-            )
+        refreshed = Refresher(engine, self.cache, top_n=self.top_n, bulk=self.bulk).execute(  # 1
+            plan,
+            planned.table,
+            table_version=record.table_version or 0,
+            pane=record.pane,
+            window_end_ms=record.window_end_ms,
+            on_progress=on_rows,
+        )
         result = msgspec.structs.replace(
             refreshed.result,
             model=self.engines.model,
@@ -154,19 +153,6 @@ def _outputs(engine: Engine) -> Counter[str]:
     return Counter(
         {str(fault): n for fault, n in engine.faults.items()} if isinstance(engine, DescriptionEngine) else {}
     )
-
-
-@contextmanager
-def _room_for_rows(cache: RowCache) -> Iterator[None]:
-    """Say what it means where inferred rows cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise OrderError(
-            f"rows that were inferred cannot be kept ({error.strerror or error})",
-            "Free space or mend the folder's permissions; the table that serves is untouched",
-            place=str(error.filename or cache.orders or "the row cache"),
-        ) from error
 
 
 @contextmanager

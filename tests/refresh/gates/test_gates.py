@@ -157,3 +157,12 @@ def test_a_full_refresh_may_change_more_than_a_selective_one() -> None:
 def test_a_table_without_rows_changes_nothing() -> None:
     empty = TransitionTable.empty(NAMES, 3)
     assert changed_share(empty, empty) == 0
+
+
+def test_where_the_world_has_turned_round_and_the_candidate_knows_it_all_rows_may_change() -> None:
+    turned = counts_of({(0, 1, 4, bucket): 2 for bucket in range(20)})
+    serving, candidate = small_table({(0, 1): (2,)}, {}), small_table({(0, 1): (4,)}, {})
+    verdict = judged(candidate, serving=serving, window=turned, is_full=True)["rows_changed"]
+    assert (verdict.found, verdict.is_passed) == (1.0, True)
+    assert "more may, since it hits better by 4.5 standard deviations" in verdict.sentence
+    assert not judged(serving, serving=candidate, window=turned, is_full=True)["rows_changed"].is_passed
