@@ -7,6 +7,8 @@ zombie) finds a later claim than its own; what it infers all the same is equal b
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,10 +23,25 @@ from tidegate.files import write_atomically, write_once
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Whose chunk it is, and until when."""
+    """Whose chunk it is, and until when. ``host`` and ``pid`` tell neighbours whether its process is gone already."""
 
     owner: str
     expires_ms: int
+    host: str = ""
+    pid: int = 0
+
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether a process of this host held it that is not there any more: nobody has to wait for its lease."""
+        if self.pid <= 0 or self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except OSError:
+            return False  # somebody else's process
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +122,8 @@ class Claims:
             heartbeat.join()
 
     def _lease(self) -> bytes:
-        return msgspec.json.encode(Lease(self._owner, self._clock.now_ms() + self._lease_ms))
+        expires_ms = self._clock.now_ms() + self._lease_ms
+        return msgspec.json.encode(Lease(self._owner, expires_ms, socket.gethostname(), os.getpid()))
 
     def _path(self, claim: Claim) -> Path:
         return self._folder / f"{claim.chunk:06d}.lease-{claim.number:04d}"
@@ -117,6 +135,7 @@ class Claims:
 
     def _has_expired(self, path: Path) -> bool:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Lease).expires_ms <= self._clock.now_ms()
+            lease = msgspec.json.decode(path.read_bytes(), type=Lease)
+            return lease.expires_ms <= self._clock.now_ms() or lease.is_orphaned
         except (OSError, msgspec.MsgspecError):
             return True  # nobody can be at work under a lease that nobody can read

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from pathlib import Path
 
@@ -91,6 +93,19 @@ def test_work_that_lasts_renews_its_lease_by_itself(tmp_path: Path, clock: Manua
     one.renew = note  # type: ignore[method-assign]
     with one.held(claim):
         assert renewed.wait(timeout=20)
+
+
+def test_the_chunk_of_a_process_that_is_gone_is_free_at_once_on_its_host(tmp_path: Path, clock: ManualClock) -> None:
+    child = os.fork()
+    if not child:
+        claims(tmp_path, clock).take(0)
+        os._exit(0)
+    os.waitpid(child, 0)
+    lease = tmp_path / "000000.lease-0001"
+    elsewhere = lease.read_bytes().replace(socket.gethostname().encode(), b"elsewhere")
+    (tmp_path / "000001.lease-0001").write_bytes(elsewhere)
+    assert claims(tmp_path, clock).take(0) == Claim(0, 2)
+    assert claims(tmp_path, clock).take(1) is None
 
 
 def test_a_lease_that_cannot_be_read_holds_nobody_back(tmp_path: Path, clock: ManualClock) -> None:
