@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from refresh.table_manifest import MANIFEST, MANIFEST_SUM, check_files, read_manifest
-from refresh.table_shelf import PointerMove, file_lock, version_name, version_of
+from refresh.table_shelf import PointerMove, file_lock, removed_on_failure, version_name, version_of
 from tidegate.errors import CorruptTableError, TableError, TableUnavailableError
 
 _MOVES, _CLAIM, _TEMPORARY = "pointer", "claim.json", ".tmp-"
@@ -149,7 +149,8 @@ class BucketShelf:
         self.root.mkdir(parents=True, exist_ok=True)
         temporary = self._temporary(version)
         temporary.mkdir()
-        fill(temporary)
+        with removed_on_failure(temporary):
+            fill(temporary)
         names = sorted(path.name for path in temporary.iterdir())
         for name in sorted(names, key=(MANIFEST, MANIFEST_SUM).__contains__):
             with self._asking():

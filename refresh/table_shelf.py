@@ -152,6 +152,16 @@ def file_lock(path: Path, *, waits: bool = False) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def removed_on_failure(folder: Path) -> Iterator[None]:
+    """Do not let half a version lie about on a disk that may just have become full."""
+    try:
+        yield
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 class LocalShelf:
     """Versions below one local folder, created on the first publish."""
 
@@ -229,8 +239,9 @@ class LocalShelf:
         """Fill a temporary folder, rename it, flush the root: see `Shelf.add`."""
         temporary = self.root / f"{_TEMPORARY}{version}"
         temporary.mkdir()
-        fill(temporary)
-        flush_folder(temporary)
+        with removed_on_failure(temporary):
+            fill(temporary)
+            flush_folder(temporary)
         temporary.rename(self.root / version_name(version))
         flush_folder(self.root)
 

@@ -14,6 +14,7 @@ from refresh.table_store import TableStore
 from tests.table_places import PLACES, Bucket, Place
 from tests.tables import NAMES, PAIRS, publish, small_table
 from tidegate.clock import ManualClock
+from tidegate.contracts import Trigger
 from tidegate.errors import (
     ConfigError,
     CorruptTableError,
@@ -101,6 +102,40 @@ def test_a_crash_while_writing_leaves_no_version(two: TableStore, monkeypatch: p
     published = publish(two, small_table({}), window_end_ms=3_000)
     assert two.load().n_rows == 0
     assert two.numbers() == [1, 2, published]
+
+
+def test_a_full_disk_leaves_what_serves_and_nothing_behind(two: TableStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("refresh.table_manifest.np.save", full)
+        with pytest.raises(OSError, match="No space left on device"):
+            publish(two, small_table({}), window_end_ms=3_000)
+    assert (two.current(), two.numbers(), list(two.root.glob(".tmp-*"))) == (2, [1, 2], [])
+    publish(two, small_table({}), window_end_ms=3_000)
+    assert two.load().n_rows == 0
+
+
+def test_what_a_person_publishes_says_so_and_replaces_only_what_the_person_looked_at(two: TableStore) -> None:
+    def by_hand(on_top_of: int) -> int:
+        return two.publish(
+            small_table({}),
+            window_end_ms=3_000,
+            trigger=Trigger.OPERATOR,
+            reasons={},
+            engine_name="frequency",
+            engine_fingerprint="abc",
+            action="override",
+            why="checked by hand",
+            on_top_of=on_top_of,
+        )
+
+    with pytest.raises(RequestError, match="version 2 serves, and the table was made to replace version 1"):
+        by_hand(1)
+    assert by_hand(2) == two.current() == 3
+    assert by_hand(2) == 3  # said twice, done once
+    assert (two.history()[-1].action, two.history()[-1].why) == ("override", "checked by hand")
 
 
 def _crash(*_: object) -> None:
