@@ -91,11 +91,10 @@ def override(order: str, reason: str, home: Path, tables: str | None, as_json: b
     if not reason.strip():
         raise RequestError("the reason is empty", "Say why the candidate may serve", place="--reason")
     clock = SystemClock()
-    version = publish_candidate(
-        Candidates(home / "candidates", clock), open_tables(home, tables, clock), order, reason, clock.now_ms()
-    )
+    candidates = Candidates(home / "candidates", clock)
+    version = publish_candidate(candidates, open_tables(home, tables, clock), order, reason, clock.now_ms())
     if as_json:
-        _print_json({"order_id": order, "version": version, "reason": reason})
+        _print_json({"order_id": order, "version": version, "reason": candidates.of_order(order).why})
         return
     click.echo(f"version {version} serves")
 
@@ -132,6 +131,7 @@ def publish_candidate(candidates: Candidates, tables: TableStore, order: str, re
         reasons=manifest.reasons,
         engine_name=manifest.engine_name,
         engine_fingerprint=manifest.engine_fingerprint,
+        template=manifest.template,
         action="override",
         why=f"gates {', '.join(failed(kept.gates))} of order {order} overridden: {reason}",
         on_top_of=kept.replaces,
