@@ -54,6 +54,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Rows ordered, by reason."""
     engine_name: str
     engine_fingerprint: str
+    template: str = ""
+    """Name and SHA-256 of the template that rows were asked with; empty in versions from before it was kept."""
     clusters: int
     top_n: int
     rows: int

@@ -144,6 +144,7 @@ class TableStore:
         reasons: Mapping[str, int],
         engine_name: str,
         engine_fingerprint: str,
+        template: str = "",
         action: str = "publish",
         why: str | None = None,
         on_top_of: int | None = None,
@@ -155,6 +156,8 @@ class TableStore:
 
         Parameters
         ----------
+        template : str
+            Name and hash of the template that rows were asked with (`refresh.template.Template.stamp`).
         action, why : str
             For the history; `why` defaults to the trigger.
         on_top_of : int, optional
@@ -193,6 +196,7 @@ class TableStore:
                     reasons=dict(reasons),
                     engine_name=engine_name,
                     engine_fingerprint=engine_fingerprint,
+                    template=template,
                     clusters=len(table.cluster_names),
                     top_n=table.top_n,
                     rows=table.n_rows,

@@ -135,6 +135,11 @@ class Template:
         except ConfigError as error:
             raise ConfigError(error.found, error.mend, place=str(path)) from None
 
+    @property
+    def stamp(self) -> str:
+        """Name and hash, for manifests."""
+        return f"{self.name} sha256:{self.sha256}"
+
     def _ending_in_its_cue(self) -> Template:
         """Leave out the file's last line break, where text is told from other text: the model goes on after the cue."""
         return self if self.is_code_template else replace(self, text=self.text.rstrip("\r\n"))

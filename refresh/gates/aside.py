@@ -72,6 +72,7 @@ class Candidates:
         reasons: Mapping[str, int],
         engine_name: str,
         engine_fingerprint: str,
+        template: str = "",
     ) -> int:
         """Keep a candidate, the newest ones only; returns its number, the same one if it is kept again.
 
@@ -91,6 +92,7 @@ class Candidates:
             reasons=reasons,
             engine_name=engine_name,
             engine_fingerprint=engine_fingerprint,
+            template=template,
         )
         self._write(
             KeptCandidate(

@@ -10,6 +10,7 @@ import pytest
 
 from refresh.table import TransitionTable
 from refresh.table_store import TableStore
+from refresh.template import Template
 from tests.runs import SYNTHETIC, run_quietly, small_log
 from tidegate.cli.decisions import decisions_group
 from tidegate.cli.errors import run_cleanly
@@ -46,6 +47,8 @@ def test_a_run_asks_with_the_lines_that_were_asked_for_and_is_replayed_the_same(
     usual, home = last_table(run_quietly(log, tmp_path / "usual", **FLAGS), tmp_path / "usual"), tmp_path / "home"
     table = last_table(run_quietly(log, home, **FLAGS, **way), home)
     assert table.content_checksum() != usual.content_checksum()
+    manifest = TableStore(home / "tables").versions()[-1]
+    assert manifest.template == f"next_interest.v1 sha256:{Template.packaged().sha256}"
     assert (table.clusters >= 0).sum(axis=1).max() == way.get("n_retrieved", 1)
     if "n_retrieved" in way:  # everybody's line: the same few clusters for all pairs of a window
         assert np.unique(table.contexts).shape[0] < np.unique(usual.contexts).shape[0] / 4

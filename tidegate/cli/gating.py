@@ -108,6 +108,7 @@ class Gating:
             reasons=reason_counts(plan),
             engine_name=engine.name,
             engine_fingerprint=engine.fingerprint,
+            template=engine.prompts.template.stamp,
         )
 
 

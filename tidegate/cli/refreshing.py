@@ -35,9 +35,10 @@ from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
 from tidegate.clock import Clock
 from tidegate.contracts import RefreshResult, Trigger
-from tidegate.errors import EngineUnavailableError, OrderError, TableUnavailableError
+from tidegate.errors import EngineUnavailableError, OrderError, TableError, TableUnavailableError
 
 _LOG = logging.getLogger(__name__)
+_TURNS, _TURN_SECONDS = 10, 1.0
 _FOR_NOW = (EngineUnavailableError, OrderError, TableUnavailableError)
 
 
@@ -113,17 +114,30 @@ class Refreshing:
             if failed(verdicts):
                 number = self.gating.keep_aside(record, plan, refreshed, engine, self.tables, verdicts)
                 return msgspec.structs.replace(result, outcome="gate_failed", gates=verdicts, candidate=number)
-            version = self._published(record, plan, refreshed, engine.name, engine.fingerprint)  # 3
+            version = self._in_turn(lambda: self._published(record, plan, refreshed, engine))  # 3
         return msgspec.structs.replace(result, table_version=version, gates=verdicts)
 
-    def _published(self, record: PaneRecord, plan: Plan, refreshed: Refreshed, engine: str, fingerprint: str) -> int:
+    def _in_turn(self, publish: Callable[[], int]) -> int:
+        """Publish, after others that do: workers that shared an order are done with it at the same time."""
+        for _ in range(_TURNS):
+            try:
+                return publish()
+            except TableError as error:
+                if type(error) is not TableError:  # damaged, or away: no other publisher
+                    raise
+                _LOG.info("%s", error)
+            self.clock.sleep(_TURN_SECONDS)
+        return publish()
+
+    def _published(self, record: PaneRecord, plan: Plan, refreshed: Refreshed, engine: Engine) -> int:
         version = self.tables.publish(
             refreshed.table,
             window_end_ms=record.window_end_ms,
             trigger=refreshed.result.trigger,
             reasons=reason_counts(plan),
-            engine_name=engine,
-            engine_fingerprint=fingerprint,
+            engine_name=engine.name,
+            engine_fingerprint=engine.fingerprint,
+            template=engine.prompts.template.stamp,
         )
         self.tables.retain(self.keep_versions)
         return version

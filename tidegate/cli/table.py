@@ -129,7 +129,16 @@ def show(version: int | None, pair: str | None, limit: int, home: Path, tables: 
         _print_json({"manifest": manifest, "rows": rows})
         return
     facts = Table("version", str(version))
-    for name in ("parent", "trigger", "engine_name", "engine_fingerprint", "clusters", "rows", "backoff_rows"):
+    for name in (
+        "parent",
+        "trigger",
+        "engine_name",
+        "engine_fingerprint",
+        "template",
+        "clusters",
+        "rows",
+        "backoff_rows",
+    ):
         facts.add_row(name.replace("_", " "), printable(str(getattr(manifest, name))))
     facts.add_row("window end", iso_utc(manifest.window_end_ms))
     facts.add_row("reasons", ", ".join(f"{n} {reason}" for reason, n in manifest.reasons.items()) or "-")
