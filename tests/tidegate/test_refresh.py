@@ -20,9 +20,10 @@ from refresh.table_store import TableStore
 from tests.runs import SYNTHETIC, run_quietly, small_log
 from tidegate.cli.errors import run_cleanly
 from tidegate.cli.main import cli
+from tidegate.clock import SystemClock
 from tidegate.config import load_settings
 from tidegate.contracts import Trigger
-from tidegate.errors import EngineError
+from tidegate.errors import EngineError, TableError
 
 FLAGS = ("--positive", "engagement >= 0.5", "--gap", "30m")
 
@@ -304,3 +305,22 @@ def test_workers_share_a_refresh_and_kill_9_costs_no_finished_chunk(shell: Shell
 def test_settings_of_the_order_are_no_part_of_what_a_run_is_known_by() -> None:
     plain = load_settings({"source": "log.csv"})
     assert plain.identity() == load_settings({"source": "log.csv", "chunk_rows": 7}).identity()
+
+
+def test_workers_that_are_done_at_the_same_time_publish_one_after_the_other(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, turns = TableStore.publish, iter([True, True])
+
+    def publish_in_turn(self: TableStore, *args: Any, **how: Any) -> int:
+        if next(turns, False):
+            raise TableError("another publish is at work", "Try again")
+        return publish(self, *args, **how)
+
+    monkeypatch.setattr(TableStore, "publish", publish_in_turn)
+    monkeypatch.setattr(SystemClock, "sleep", lambda *_: None)
+    assert shell.report()["table_version"] == 1
+    monkeypatch.setattr(TableStore, "publish", lambda *_, **__: (_ for _ in ()).throw(TableError("always", "Wait")))
+    code, _, err = shell.run("--policy", "always")
+    assert (code, shell.tables.current()) == (1, 1)
+    assert "always. Wait" in err
