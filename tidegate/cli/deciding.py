@@ -26,6 +26,7 @@ from tidegate.cli.records import PaneRecord
 from tidegate.cli.scoring import serving_version
 from tidegate.contracts import Decision, DriftReport, RefreshOrder, RefreshResult
 from tidegate.counts import SuccessorCounts
+from tidegate.errors import TableError
 from tidegate.hashing import cluster_seeds
 
 
@@ -120,7 +121,7 @@ class Deciding:
         if record.table_version is None:
             table = TransitionTable.empty(tuple(names), self.top_n)
         else:
-            table = self.tables.load(record.table_version).with_changes(cluster_names=tuple(names))
+            table = self._serving(record.table_version, tuple(names), before)
         stats = self.measuring.reader.stats_of_pane(closing.pane)
         self.cache.catch_up()
         view = View(
@@ -149,6 +150,28 @@ class Deciding:
         if self.retrieval.kind is not Kind.TREND or pane is None:
             return SuccessorCounts.empty()
         return self.measuring.window(pane).without_buckets()
+
+    def _serving(self, version: int, names: tuple[str, ...], before: PaneRecord | None) -> TransitionTable:
+        """Read the table that serves, grown to the clusters there are now.
+
+        Raises
+        ------
+        TableError
+            If it is of another catalogue: its ids would mean other clusters.
+        """
+        table = self.tables.load(version)
+        known = table.cluster_names
+        if len(known) <= len(names) and known == names[: len(known)]:
+            return table.with_changes(cluster_names=names)
+        at = next((i for i, pair in enumerate(zip(known, names, strict=False)) if pair[0] != pair[1]), len(names))
+        mine = repr(names[at]) if at < len(names) else "none yet"
+        own = before.table_version if before else None
+        raise TableError(
+            f"version {version} is of another catalogue: its cluster {at} is {known[at]!r}, that of the run is {mine}",
+            f"Let a version of this run serve (tidegate table rollback --to {own or 'VERSION'} --reason TEXT), "
+            "or give this run a home of its own",
+            place=self.tables.place,
+        )
 
     def conclude(self, record: PaneRecord, result: RefreshResult | None, before: PaneRecord | None) -> PaneRecord:
         """Say what serves after the pane and what the policy goes on with, and judge the weights.
