@@ -6,6 +6,7 @@ so the table is in memory once. The parent holds the port, starts them anew wher
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -102,6 +103,8 @@ def _serving(options: ServeOptions, tally_file: Path | None, row: int) -> Runnin
     registry = CollectorRegistry()
     ServiceMetrics(registry, tally.figures)
     answers = Answers(lookup, tally)
+    gc.collect()
+    gc.freeze()  # what was loaded stays: looking through all of it again and again would hold answers up
     return serve(
         build_app(answers, metrics_asgi(registry)),
         options.host,
