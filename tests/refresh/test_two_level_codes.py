@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from refresh.codebook import Codebook
 from refresh.engines.code_tokens import CodeTokens
 from refresh.engines.embedded import EmbeddedEngine
 from refresh.engines.model_files import read_manifest, read_model, read_vocabulary
 from refresh.probe import probe
-from refresh.prompts import RowContexts
+from refresh.prompts import PromptBuilder, RowContexts, Template
 from refresh.row_key import row_keys
 from refresh.training import TrainingBudget, TrainingReport, train_model
+from refresh.training.model import ModelShape, new_model, new_tokenizer
 from refresh.validation import validate
 from tests.refresh.tiny_world import contexts_of, random_contexts, tiny_counts
 
@@ -107,3 +109,26 @@ def test_a_catalogue_that_grows_keeps_answers_and_keys_and_reads_the_new_one(eng
     np.testing.assert_array_equal(before.probabilities, after.probabilities)
     np.testing.assert_array_equal(row_keys(contexts, engine.prompts, engine.fingerprint), keys)
     assert engine.infer(contexts_of([(1, 2, N_CLUSTERS)]), top_n=1).clusters.tolist() == [[N_CLUSTERS]]
+
+
+def test_the_largest_codebook_there_can_be_is_scored_exactly() -> None:
+    template, book = Template.packaged(), Codebook.of([f"interest {n}" for n in range(65_536)])
+    tokenizer = new_tokenizer(template, book)
+    model, vocabulary = new_model(len(tokenizer), ModelShape(), seed=1), tokenizer.get_vocab()
+    contexts = contexts_of([(60_000, 3, 65_535), (-1, 9_999, -1)])
+    tokens = torch.from_numpy(PromptBuilder(template, book).token_ids(contexts, vocabulary))
+    codes = CodeTokens.of(book, vocabulary)
+    lows = [vocabulary[token] for token in book.levels[1]]
+    with torch.inference_mode():
+        found = codes.probabilities(model, tokens).numpy()
+        of_high = torch.softmax(model(input_ids=tokens).logits[:, -1], dim=1)
+        for number in (0, 255):
+            high = vocabulary[book.levels[0][number]]
+            longer = torch.cat([tokens, torch.full((2, 1), high)], dim=1)
+            of_low = torch.softmax(model(input_ids=longer).logits[:, -1], dim=1)[:, lows]
+            expected = (of_high[:, [high]] * of_low).numpy()
+            np.testing.assert_allclose(found[:, number * 256 : number * 256 + 256], expected, rtol=1e-4)
+    assert found.shape == (2, 65_536)
+    assert (found.sum(axis=1) <= 1).all()
+    free = codes.free(model, tokens)
+    assert ((free >= -1) & (free < 65_536)).all()
