@@ -44,7 +44,7 @@ def truncated(path: Path) -> None:
 
 def flipped(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[-1] ^= 255
+    content[len(content) // 2] ^= 255
     path.write_bytes(content)
 
 
@@ -83,7 +83,6 @@ def test_damaged_rows_cost_their_calls_again_and_change_nothing(tmp_path: Path, 
         (path,) = (world.home / "rows").glob("pane-*.npz")
         if spoils:
             damage(path)
-            assert len(RowCache(world.home / "rows", 5)) == 0
         advance(world)
         checksums.append(tables_of(world).load().content_checksum())
         world.database.close()
