@@ -143,27 +143,37 @@ class LookupProtocol(HttpToolsProtocol):
         query, _, _ = self.url[_QUERY_AT:].partition(b"#")
         self.cycle = _ANSWERED
         keeps = self.parser.should_keep_alive()
-        self.transport.write(response_bytes(self._answers.next_of_one(query), closes=not keeps))
+        self.transport.write(response_bytes(self._answers.next_of_one(query), self._common(), closes=not keeps))
         self._since_seconds = self.loop.time()
         if not keeps:
             self.transport.close()
 
+    def _common(self) -> bytes:
+        """Headers that uvicorn puts into all answers: the date, renewed each second."""
+        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+
     def _refuse(self, reply: Reply) -> None:
         self._answers.tally.add("other", reply.status, seconds=0.0)
-        self.transport.write(response_bytes(reply, closes=True))
+        self.transport.write(response_bytes(reply, self._common(), closes=True))
         self.transport.close()
 
 
-def response_bytes(reply: Reply, *, closes: bool) -> bytes:
+def response_bytes(reply: Reply, common: bytes, *, closes: bool) -> bytes:
     r"""Write a whole response.
+
+    Parameters
+    ----------
+    common : bytes      lines that every answer has
+    closes : bool       whether the connection ends with it
 
     Examples
     --------
-    >>> response_bytes(Reply(200, 7, b"{}"), closes=True).split(b"\r\n")[0]
+    >>> response_bytes(Reply(200, 7, b"{}"), b"", closes=True).split(b"\r\n")[0]
     b'HTTP/1.1 200 OK'
     """
-    return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%b: %d\r\n%b\r\n%b" % (
+    return b"%b%bcontent-type: application/json\r\ncontent-length: %d\r\n%b: %d\r\n%b\r\n%b" % (
         _STATUS_LINES[reply.status],
+        common,
         len(reply.body),
         VERSION_HEADER.encode(),
         reply.version,

@@ -65,7 +65,6 @@ class RunningService:
             log_config=None,
             access_log=False,
             server_header=False,
-            date_header=False,
             loop="uvloop",
             ws="none",
             timeout_keep_alive=int(limits.request_seconds) + 1,

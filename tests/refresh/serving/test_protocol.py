@@ -110,6 +110,13 @@ def test_a_connection_stays_open_and_takes_requests_in_pieces(service: RunningSe
             assert b"connection: close" not in found
 
 
+def test_the_body_of_a_request_that_has_none_to_send_is_passed_over(service: RunningService) -> None:
+    with_body = b"GET /v1/next?c1=0&c2=1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /"
+    found = exchange(service, with_body * 2 + get("/v1/next?c1=3&c2=1"))
+    assert found.count(b"HTTP/1.1 200 OK") == 3
+    assert found.count(b"\r\ndate: ") == found.count(b"GMT") == 3
+
+
 def test_an_old_client_gets_one_answer(service: RunningService) -> None:
     found = exchange(service, b"GET /v1/next?c1=0&c2=1 HTTP/1.0\r\n\r\n" * 2)
     assert found.count(b"HTTP/1.1 200") == 1
