@@ -19,6 +19,7 @@ from tidegate.hashing import cluster_seeds
 __all__ = [
     "DEFAULT_TEMPLATE",
     "TEXT_TEMPLATE",
+    "Description",
     "PromptBuilder",
     "RowContexts",
     "Scoring",
@@ -138,7 +139,8 @@ class PromptBuilder:
         columns: list[Int64s] = []
         for word in self.template.text.split():
             if word[1:-1] in _COLUMNS and word[0] == "{":  # -1 takes the last row: none
-                columns += list(tokens[table[:, _COLUMNS[word[1:-1]]]].reshape(n_rows, -1).T)
+                of_place = tokens[table[:, _COLUMNS[word[1:-1]]]]
+                columns += list(of_place.reshape(n_rows, of_place.shape[1] * book.n_levels).T)
             else:
                 columns.append(np.full(n_rows, vocabulary[word], dtype=np.int64))
         return np.stack(columns, axis=1)
@@ -208,8 +210,10 @@ class PromptBuilder:
 
     @property
     def max_answer_tokens(self) -> int:
-        """Tokens after which a free answer may end: none is cut off, as no token is shorter than a character."""
-        return self.codebook.n_levels if self._answers_codes else max((len(each) for each in self.answers), default=1)
+        """Tokens after which a free answer may end: no description is cut off, as no token is shorter than a byte."""
+        if self._answers_codes:
+            return self.codebook.n_levels
+        return max((len(each.encode()) for each in self.answers), default=0) + 1  # the one that ends it
 
     @property
     def _answers_codes(self) -> bool:

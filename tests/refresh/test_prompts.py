@@ -94,6 +94,18 @@ def test_a_model_of_words_is_given_no_text_template() -> None:
         PromptBuilder(TEXT, BOOK).token_ids(contexts_of([(1, 2, 3)]), {})
 
 
+def test_no_rows_are_no_prompts() -> None:
+    vocabulary = new_tokenizer(TEMPLATE, BOOK).get_vocab()
+    builder = PromptBuilder(TEMPLATE, BOOK)
+    assert builder.token_ids(contexts_of([]), vocabulary).shape == (0, builder.n_tokens)
+    assert builder.texts(contexts_of([])) == []
+
+
+def test_free_answers_may_be_as_long_as_the_longest_description_in_bytes() -> None:
+    book = Codebook.of(["日本料理", "jazz"])
+    assert PromptBuilder(TEXT, book, scoring=Scoring.DESCRIPTION).max_answer_tokens == 12 + 1
+
+
 def test_codes_of_two_levels_take_two_tokens_each() -> None:
     book = Codebook.of([f"interest {n}" for n in range(1_300)])
     prompts, contexts = PromptBuilder(TEMPLATE, book, n_retrieved=2), random_contexts(200, 1_300)
@@ -109,7 +121,7 @@ def test_free_answers_are_codes_or_names_or_keywords() -> None:
     by_name = PromptBuilder(TEXT, BOOK, scoring=Scoring.DESCRIPTION)
     by_keywords = replace(by_name, keywords=KEYWORDS, described_by=Description.KEYWORDS)
     assert codes.answers[1] == "<c0001>" and codes.max_answer_tokens == 1
-    assert by_name.answers[1] == "interest 1" and by_name.max_answer_tokens == len("interest 19")
+    assert by_name.answers[1] == "interest 1" and by_name.max_answer_tokens == len("interest 19") + 1
     assert by_keywords.answers[1] == "opera, arias"
     assert PromptBuilder(TEMPLATE, BOOK, scoring=Scoring.DESCRIPTION).answers[1] == "<c0001>"
 
