@@ -229,8 +229,8 @@ class TableStore:
                 if is_same and parent in (version, found.parent):
                     self.verify(version)
                     return version
-            except CorruptTableError:
-                continue  # it does not hold what was published; a new version is the mend
+            except (CorruptTableError, RequestError):
+                continue  # it does not hold what was published, or is gone; a new version is the mend
         return None
 
     def _changes(self, table: TransitionTable, parent: int | None) -> tuple[int, int]:
