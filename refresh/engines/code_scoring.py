@@ -103,21 +103,32 @@ class _CodeScoring:
         allowed[:, : book.capacity] = self._allowed
         by_high = allowed.reshape(n_rows, n_high, n_low)
         may_follow: NDArray[np.bool_] = np.logical_or.reduce(by_high, axis=2)
-        of_high = self._level(self._prompts, 0, may_follow, n_high).clip(0)
+        of_high = self._level(self._prompts, 0, may_follow, 1)
         likely = np.full((n_rows, n_high, n_low), _UNKNOWN)
-        asked = np.zeros(n_rows, np.float32)
+        self._follow(of_high, likely, by_high)
+        # High tokens that were not among the best are no likelier than the least likely of those that were.
+        least = np.where(of_high >= 0, of_high, np.inf).min(axis=1)
+        is_open = (may_follow & (of_high < 0)).any(axis=1) & (least > _nth_best(_flat(likely), self._top_n))
+        rows = np.flatnonzero(is_open)
+        if rows.size:
+            of_high[rows] = self._level([self._prompts[row] for row in rows.tolist()], 0, may_follow[rows], n_high)
+            self._follow(of_high, likely, by_high)
+        asked = of_high.clip(0) * (likely >= 0).any(axis=2)
+        found, total, of_asked = likely.clip(0).sum(axis=(1, 2)), of_high.clip(0).sum(axis=1), asked.sum(axis=1)
+        mass = np.divide(found * total, of_asked, out=np.zeros_like(found), where=of_asked > 0)
+        return _flat(likely)[:, : book.capacity], mass
+
+    def _follow(self, of_high: Probabilities, likely: Probabilities, by_high: NDArray[np.bool_]) -> None:
+        """Ask for the low tokens after known high ones, the likeliest first, where they are not in `likely` yet."""
+        every_row = np.arange(len(self._prompts))
         for high in np.argsort(-of_high, axis=1, kind="stable").T:
-            chance = of_high[np.arange(n_rows), high]
-            rows = np.flatnonzero((chance > 0) & (chance > _nth_best(likely.reshape(n_rows, -1), self._top_n)))
-            if not rows.size:
-                break
-            prompts = [self._after(row, high[row]) for row in rows.tolist()]
-            of_low = self._level(prompts, 1, by_high[rows, high[rows]], self._top_n)
-            likely[rows, high[rows]] = np.where(of_low >= 0, of_low * chance[rows, None], _UNKNOWN)
-            asked[rows] += chance[rows]
-        found, total = likely.clip(0).sum(axis=(1, 2)), of_high.sum(axis=1)
-        mass = np.divide(found * total, asked, out=np.zeros_like(found), where=asked > 0)
-        return likely.reshape(n_rows, -1)[:, : book.capacity], mass
+            chance = of_high[every_row, high]
+            is_new = ~(likely[every_row, high] >= 0).any(axis=1)
+            rows = np.flatnonzero(is_new & (chance > 0) & (chance > _nth_best(_flat(likely), self._top_n)))
+            if rows.size:
+                prompts = [self._after(row, high[row]) for row in rows.tolist()]
+                of_low = self._level(prompts, 1, by_high[rows, high[rows]], self._top_n)
+                likely[rows, high[rows]] = np.where(of_low >= 0, of_low * chance[rows, None], _UNKNOWN)
 
     def _after(self, row: int, high: np.int64) -> Sequence[int]:
         prompt = self._prompts[row]
@@ -167,6 +178,11 @@ def _place(likely: Probabilities, rows: NDArray[np.int64], scores: TokenScores, 
     is_ours = tokens[column] == scores.tokens
     row, place = np.nonzero(is_ours)
     likely[rows[row], column[row, place]] = np.exp(scores.logprobs[row, place])
+
+
+def _flat(likely: Probabilities) -> Probabilities:
+    flat: Probabilities = likely.reshape(likely.shape[0], -1)
+    return flat
 
 
 def _nth_best(likely: Probabilities, n: int) -> Probabilities:

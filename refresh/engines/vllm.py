@@ -26,7 +26,7 @@ from tidegate.errors import ConfigError, EngineError
 N_LOGPROBS = 256
 _ROWS_AT_ONCE = 8_192  # vLLM keeps the outputs of a call until its end
 _LONGEST_PROMPT = 2_048  # tokens; a model's own limit may reserve more memory than there is
-_CPU_BLOCK = 32  # tokens whose keys and values are shared or not; vLLM's own default there is longer than our prompts
+_CPU_BLOCK = 16  # tokens whose keys and values are shared or not; vLLM's own default there is longer than our prompts
 # What changes the arithmetic, and with it what equal prompts are answered with.
 _ANSWERING = ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "max_model_len")
 # Defaults: no process beside this one, no telemetry, nothing on standard output, a GiB for keys and values on a CPU.
