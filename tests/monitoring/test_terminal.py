@@ -48,6 +48,23 @@ def test_run_is_counts_rates_drift_table_flags_and_what_was_set_aside() -> None:
         assert words in printed
 
 
+def test_a_run_says_which_refreshes_were_not_published_and_why() -> None:
+    run = summary()
+    assert "refused" not in _printed(lambda console: print_run(console, run))
+    run["refused"] = [
+        {"outcome": "failed", "window_end": "2022-04-28T00:00:00Z", "why": "the server is away"},
+        {"outcome": "gate_failed", "window_end": "2022-04-29T00:00:00Z", "why": "coverage: 50.0% are answered"},
+    ]
+    printed = " ".join(_printed(lambda console: print_run(console, run)).split())
+    assert (
+        "2 refreshes not published (1 by a gate, 1 by a failure), the table before went on serving; the last" in printed
+    )
+    assert "for the window ending 2022-04-29: coverage: 50.0% are answered." in printed
+    run["refused"].pop()
+    printed = " ".join(_printed(lambda console: print_run(console, run)).split())
+    assert "1 refresh not published (1 by a failure)" in printed
+
+
 def test_run_without_a_table_says_so() -> None:
     printed = _printed(lambda console: print_run(console, summary(n_panes=0)))
     assert "none: no full window was closed" in printed and "none: no table served" in printed
