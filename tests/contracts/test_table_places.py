@@ -290,6 +290,23 @@ def test_a_version_that_was_never_finished_is_removed_by_a_later_publish(
     assert not list(store.root.glob(".tmp-*"))
 
 
+def test_a_rollback_to_a_version_that_is_deleted_meanwhile_is_said(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = bucket.store("one"), bucket.store("two")
+    publish(one, small_table())
+    publish(one, small_table({}), window_end_ms=2_000)
+    point_to = one._point_to
+
+    def after_deletion(*args: object) -> None:
+        two.retain(1)
+        point_to(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(one, "_point_to", after_deletion)
+    with pytest.raises(TableError, match="version 1 was deleted while the pointer moved to it"):
+        one.rollback(why="x")
+
+
 def test_a_copy_that_went_bad_is_fetched_again(bucket: Bucket) -> None:
     publish(bucket.store(), small_table())
     reader = bucket.store("two")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ from refresh.table_store import TableStore
 from tests.roles import PROGRAM
 from tidegate.cli.main import cli
 from tidegate.cli.serve import require_loopback
-from tidegate.errors import ConfigError
+from tidegate.cli.serving import ServeOptions, _Workers
+from tidegate.errors import ConfigError, TableError
 
 ROOT = Path(__file__).resolve().parents[2]
 N_CLUSTERS = 60
@@ -170,3 +172,10 @@ def test_a_port_of_another_service_is_not_shared_by_accident(tmp_path: Path) -> 
         found = CliRunner().invoke(cli, ["serve", "--home", str(tmp_path), "--port", port, "--processes", "2"])
     assert isinstance(found.exception, ConfigError)
     assert "cannot be listened on" in str(found.exception)
+
+
+def test_processes_that_end_again_and_again_end_the_service(tmp_path: Path) -> None:
+    workers = _Workers(ServeOptions(tmp_path, n_processes=2), tmp_path / "tally")
+    workers._begun[0], workers._n_short_lives = time.monotonic(), 2
+    with pytest.raises(TableError, match=r"process 0: processes of the service ended 3 times .* \(code 1\)"):
+        workers._replace(0, 1, threading.Event())
