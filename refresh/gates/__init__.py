@@ -2,7 +2,7 @@
 
 from refresh.gates.answers import Asked, Probed
 from refresh.gates.bounds import GateBounds
-from refresh.gates.hit_rate import Support
+from refresh.gates.held_out import Support
 from refresh.gates.judging import Candidate, failed, judge
 
 __all__ = ["Asked", "Candidate", "GateBounds", "Probed", "Support", "failed", "judge"]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from refresh.gates.answers import Asked, Probed, exact_match, label_mass, validity
 from refresh.gates.bounds import GateBounds
 from refresh.gates.changes import coverage, rows_changed
-from refresh.gates.hit_rate import Support, compare_hits, hit_rate
+from refresh.gates.held_out import Support
+from refresh.gates.hit_rate import compare_hits, hit_rate
 from refresh.table import TransitionTable
 from tidegate.contracts import GateVerdict
 from tidegate.counts import BucketedCounts
