@@ -30,7 +30,8 @@ from refresh.table_manifest import MANIFEST, MANIFEST_SUM, check_files, read_man
 from refresh.table_shelf import PointerMove, file_lock, removed_on_failure, version_name, version_of
 from tidegate.errors import CorruptTableError, TableError, TableUnavailableError
 
-_MOVES, _CLAIM, _TEMPORARY = "pointer", "claim.json", ".tmp-"
+_MOVES, _CLAIM = "pointer", "claim.json"
+_TEMPORARY, _FETCHED = ".tmp-", ".fetched-"
 _KEPT_COPIES = 4
 _KEPT_MOVES = 1_000
 
@@ -76,9 +77,12 @@ class BucketShelf:
             )
 
     def history(self) -> list[PointerMove]:
-        """Read the moves that are kept, oldest first."""
-        found = [self._bytes(self._move_path(number)) for number in self._moves()]
-        return [msgspec.json.decode(content, type=PointerMove) for content in found]
+        """Read the moves that are kept, oldest first; one that cannot be read is left out."""
+        found = []
+        for number in self._moves():
+            with suppress(msgspec.DecodeError, UnicodeDecodeError, FileNotFoundError):
+                found.append(msgspec.json.decode(self._bytes(self._move_path(number)), type=PointerMove))
+        return found
 
     def numbers(self) -> list[int]:
         """Versions whose last file is there."""
@@ -98,7 +102,9 @@ class BucketShelf:
             copy = self.manifest_folder(version)
             if copy.parent == self.root:  # another process of this machine was faster
                 return copy
-            temporary = self._temporary(version)
+            for leftover in self.root.glob(f"{_FETCHED}*"):  # of a process that was killed on the way
+                shutil.rmtree(leftover)
+            temporary = self.root / f"{_FETCHED}{version}"
             shutil.copytree(copy, temporary)
             manifest = read_manifest(temporary, mend)
             for name in manifest.files:
@@ -147,7 +153,7 @@ class BucketShelf:
     def add(self, version: int, fill: Callable[[Path], None]) -> None:
         """Fill a copy, and send its files, the manifest's checksum last: see `Shelf.add`."""
         self.root.mkdir(parents=True, exist_ok=True)
-        temporary = self._temporary(version)
+        temporary = self.root / f"{_TEMPORARY}{version}"
         temporary.mkdir()
         with removed_on_failure(temporary):
             fill(temporary)
@@ -173,9 +179,8 @@ class BucketShelf:
                 self.remove(version)
         for number in self._moves()[:-_KEPT_MOVES]:
             self._delete(self._move_path(number))
-        with file_lock(self.root / ".fetching", waits=True):  # nobody of this machine is half way through a copy
-            for leftover in self.root.glob(f"{_TEMPORARY}*"):
-                shutil.rmtree(leftover)
+        for leftover in self.root.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(leftover)
 
     def _last_move(self) -> int:
         return max(self._moves(), default=0)
@@ -197,7 +202,10 @@ class BucketShelf:
     def _names(self, folder: str) -> list[str]:
         with self._asking():
             self._files.invalidate_cache(folder)  # drivers remember listings
-            return [str(name) for name in self._files.find(folder)]
+            try:
+                return [str(name) for name in self._files.find(folder)]
+            except FileNotFoundError:  # as some drivers say where nothing is
+                return []
 
     def _bytes(self, path: str) -> bytes:
         with self._asking():
@@ -242,11 +250,6 @@ class BucketShelf:
                 "Check that it can be reached, read and written from here, then try again",
                 place=self.place,
             ) from error
-
-    def _temporary(self, version: int) -> Path:
-        folder = self.root / f"{_TEMPORARY}{version}-{os.getpid()}"
-        shutil.rmtree(folder, ignore_errors=True)
-        return folder
 
     def _keep(self, temporary: Path, version: int) -> Path:
         """Let a whole copy appear, and drop the oldest ones; who has mapped them keeps what is mapped."""

@@ -316,6 +316,32 @@ def test_a_copy_that_went_bad_is_fetched_again(bucket: Bucket) -> None:
     assert reader.load().content_checksum() == small_table().content_checksum()
 
 
+def test_a_fetch_that_was_killed_on_the_way_is_begun_again(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(bucket.store(), small_table())
+    reader = bucket.store("two")
+    with monkeypatch.context() as patch:
+        patch.setattr(bucket.files, "get_file", _crash)
+        with pytest.raises(KeyboardInterrupt):
+            reader.load()
+    assert list(reader.root.glob(".fetched-*"))
+    assert reader.load().content_checksum() == small_table().content_checksum()
+    assert not list(reader.root.glob(".fetched-*"))
+
+
+def test_moves_that_cannot_be_read_are_left_out_of_the_history(bucket: Bucket) -> None:
+    publish(bucket.store(), small_table())
+    bucket.break_pointer()
+    bucket.store().rollback(1, why="mended")
+    assert [move.why for move in bucket.store().history()] == ["policy", "mended"]
+
+
+def test_only_the_last_thousand_moves_are_kept(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refresh.table_bucket._KEPT_MOVES", 2)
+    for number in range(4):
+        publish(bucket.store(), small_table({(0, 1): (2 + number % 2,)}), window_end_ms=number)
+    assert [move.to_version for move in bucket.store().history()] == [2, 3, 4]  # the next publish drops another one
+
+
 def test_a_copy_of_another_store_at_the_same_url_is_not_taken_for_it(bucket: Bucket) -> None:
     reader = bucket.store("two")
     publish(bucket.store(), small_table())
