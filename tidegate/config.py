@@ -182,7 +182,7 @@ class RunSettings(BaseSettings):
         0.5, ge=0, le=1, description="mean probability that a free answer would be an allowed one"
     )
     min_exact_match: float = Field(
-        0.5, ge=0, le=1, description="share of free answers that must be a cluster's description or code"
+        0.9, ge=0, le=1, description="share of free answers that must be a cluster's description or code"
     )
     max_changed_selective: float = Field(
         0.8, ge=0, le=1, description="share of rows whose answer may change where rows were chosen"

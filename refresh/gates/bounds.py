@@ -26,7 +26,7 @@ class GateBounds:
     coverage_tolerance: float = 0.02
     max_invalid_share: float = 0.02
     min_label_mass: float = 0.5
-    min_exact_match: float = 0.5
+    min_exact_match: float = 0.9
     max_changed_selective: float = 0.8
     max_changed_full: float = 0.95
     hit_loss_z: float = 3.0
