@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from refresh.bulk import BulkOptions
+from refresh.bulk.orders import discard_order
 from refresh.engines import Answers, open_engine
 from refresh.policies import AdaptivePolicy, PolicyOptions, open_policy
+from refresh.policies.by_hand import open_by_hand
 from refresh.prompts import RowContexts
 from refresh.refresher import Refreshed, Refresher
 from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
 from tests.refresh.logs import DAY_MS, LOG, NAMES, OWN, table_with, view
+from tidegate.contracts import Trigger
 from tidegate.errors import EngineError
 
 EMPTY = TransitionTable.empty(NAMES, top_n=2)
@@ -127,3 +132,87 @@ def test_a_failing_engine_leaves_table_and_cache_alone(cache: RowCache, monkeypa
     with pytest.raises(EngineError, match="no answer"):
         execute(engine, cache, AdaptivePolicy(top_n=2).plan(view(LOG, None)))
     assert len(cache) == 0
+
+
+# --- in chunks -----------------------------------------------------------------------------------------------------
+
+ALWAYS = open_policy("always", DAY_MS, PolicyOptions()).plan(view(LOG, None))
+
+
+def in_chunks(engine: SpyEngine, cache: RowCache, plan=ALWAYS, *, pane: int = 9) -> Refreshed:
+    refresher = Refresher(engine, cache, top_n=2, bulk=BulkOptions(chunk_rows=1))
+    return refresher.execute(plan, EMPTY, table_version=0, pane=pane, window_end_ms=pane)
+
+
+def test_a_crash_between_chunks_costs_no_second_call_and_counts_the_same(
+    cache: RowCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    engine, undisturbed = SpyEngine(), SpyEngine()
+    infer = engine.infer
+
+    def crash_at_the_third(contexts: RowContexts, **how: object) -> Answers:
+        if len(engine.asked) == 2:
+            raise EngineError("killed", "Start again")
+        return infer(contexts, **how)
+
+    monkeypatch.setattr(engine, "infer", crash_at_the_third)
+    with pytest.raises(EngineError, match="killed"):
+        in_chunks(engine, cache)
+    assert len(cache) == 0
+    monkeypatch.undo()
+    again = in_chunks(engine, RowCache(tmp_path / "rows", top_n=2))
+    whole = in_chunks(undisturbed, RowCache(None, top_n=2))
+    assert sorted(engine.asked) == sorted(undisturbed.asked)
+    assert again.result == whole.result
+    assert again.table.content_checksum() == whole.table.content_checksum()
+    assert (again.report.n_chunks, again.report.n_resumed, whole.report.n_chunks) == (4, 2, 1)
+
+
+def test_what_is_left_of_an_order_goes_when_the_next_one_begins(cache: RowCache):
+    in_chunks(SpyEngine(), cache, pane=9)
+    assert cache.orders is not None
+    assert [path.name for path in cache.orders.iterdir()] == [ALWAYS.order.order_id]
+    execute(SpyEngine(), cache, AdaptivePolicy(top_n=2).plan(view(LOG, None)), pane=10)
+    assert not list(cache.orders.iterdir())
+
+
+def test_an_order_that_another_worker_finished_is_taken_from_what_it_kept(
+    cache: RowCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Between two chunks of ours, another refresher finishes the order, keeps its rows and cleans up."""
+    ours, others = SpyEngine(), SpyEngine()
+    infer = ours.infer
+
+    def be_overtaken(contexts: RowContexts, **how: object) -> Answers:
+        if not others.asked:
+            in_chunks(others, RowCache(tmp_path / "others", top_n=2))
+            (kept,) = (tmp_path / "others").glob("pane-*")
+            assert cache.orders is not None
+            shutil.copy(kept, tmp_path / "rows")
+            discard_order(cache.orders / ALWAYS.order.order_id)
+        return infer(contexts, **how)
+
+    monkeypatch.setattr(ours, "infer", be_overtaken)
+    found = in_chunks(ours, cache)
+    assert len(ours.asked) == 1
+    assert found.result.llm_calls == 4
+    assert found.table.content_checksum() == in_chunks(SpyEngine(), RowCache(None, top_n=2)).table.content_checksum()
+
+
+def test_a_person_pays_once_where_a_run_pays_again(cache: RowCache):
+    engine, by_hand = SpyEngine(), open_by_hand("all", "always", DAY_MS, PolicyOptions(), 2).plan(view(LOG, None))
+    assert by_hand.order.trigger is Trigger.OPERATOR
+    assert by_hand.explanation.startswith("by hand: ")
+    first = execute(engine, cache, by_hand)
+    again = execute(engine, cache, by_hand, first.table)
+    assert (first.result.llm_calls, again.result.llm_calls, again.result.reused) == (4, 0, 4)
+    assert first.result.order_id != ALWAYS.order.order_id
+
+
+def test_a_person_may_order_what_the_policy_would():
+    policy = open_by_hand("ordered", "adaptive:0.3", DAY_MS, PolicyOptions(), 2)
+    plan = policy.plan(view(LOG, None))
+    assert policy.name == "ordered rows by hand"
+    assert plan.pairs.tolist() == [OWN]
+    nothing = open_by_hand("ordered", "never", DAY_MS, PolicyOptions(), 2).plan(view(LOG, table_with(OWN, 2)))
+    assert nothing.order is None

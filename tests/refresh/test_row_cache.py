@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refresh.row_cache import RowCache, context_codes
+from tidegate.errors import OrderError
 
 TOP_N = 3
 
@@ -251,3 +252,43 @@ def test_a_file_whose_columns_differ_in_length_is_dropped_whole(tmp_path: Path) 
     np.savez(tmp_path / "pane-000000000005.npz", **content, label_mass=np.ones(3, np.float32))
     assert len(RowCache(tmp_path, TOP_N)) == 0
     assert not list(tmp_path.iterdir())
+
+
+# --- several processes, full disks ----------------------------------------------------------------------------------
+
+
+def test_of_two_processes_that_keep_rows_of_one_pane_none_loses_the_others(tmp_path: Path) -> None:
+    one, other = RowCache(tmp_path, TOP_N), RowCache(tmp_path, TOP_N)
+    _keep(one, 5, 1, pair=1, retrieved=7)
+    _keep(other, 5, 2, pair=2, retrieved=7)
+    one.catch_up()
+    for cache in (one, other, RowCache(tmp_path, TOP_N)):
+        assert _known(cache, 6, 1, 2)[0] == [True, True]
+        assert _knows(cache, [7, 7, 7], 6) == [True, True, False]
+
+
+def test_rows_that_are_known_by_now_are_kept_once(tmp_path: Path) -> None:
+    one, other = RowCache(tmp_path, TOP_N), RowCache(tmp_path, TOP_N)
+    _keep(one, 5, 1, pair=1, retrieved=7)
+    _keep(other, 5, 1, pair=1, retrieved=7)
+    assert len(other) == len(RowCache(tmp_path, TOP_N)) == 1
+
+
+def test_rows_that_cannot_be_written_fail_and_are_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cache = RowCache(tmp_path, TOP_N)
+    monkeypatch.setattr("refresh.row_cache.write_atomically", refuse)
+    with pytest.raises(OrderError, match=r"No space left on device. Make room"):
+        _keep(cache, 5, 1, pair=1, retrieved=7)
+    assert len(cache) == 0
+
+
+def test_a_cache_that_was_cleared_has_no_orders_either(tmp_path: Path) -> None:
+    cache = RowCache(tmp_path, TOP_N)
+    assert cache.orders is not None
+    (cache.orders / "some").mkdir(parents=True)
+    cache.clear()
+    assert not cache.orders.exists()
+    assert RowCache(None, TOP_N).orders is None

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from tidegate.files import sha256_of_file, write_atomically
+from tidegate.files import sha256_of_file, write_atomically, write_once
 
 
 @pytest.mark.parametrize("content", [b"", b"new", b"\x00" * 100_000])
@@ -64,3 +65,31 @@ def test_a_checksum_is_the_same_however_much_of_the_time_it_may_take(tmp_path: P
     path.write_bytes(bytes(range(256)) * 10_000)
     expected = hashlib.sha256(path.read_bytes()).hexdigest()
     assert sha256_of_file(path) == sha256_of_file(path, busy_share=0.9) == expected
+
+
+def test_of_many_writers_one_creates_a_file_and_the_others_leave_it(tmp_path: Path) -> None:
+    path, created = tmp_path / "lease", list[bytes]()
+    meet = threading.Barrier(6)
+
+    def write(content: bytes) -> None:
+        meet.wait(timeout=20)
+        if write_once(path, content):
+            created.append(content)
+
+    threads = [threading.Thread(target=write, args=(bytes([n]) * 10_000,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=20)
+    assert created == [path.read_bytes()]
+    assert [each.name for each in tmp_path.iterdir()] == ["lease"]
+
+
+def test_a_file_that_cannot_be_created_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("full")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="full"):
+        write_once(tmp_path / "lease", b"mine")
+    assert not list(tmp_path.iterdir())
