@@ -19,6 +19,7 @@ from tidegate.errors import ConfigError, TableError
 _START_SECONDS = 10.0
 _TICKS_A_SECOND = 10  # uvicorn's own
 _BACKLOG = 2_048
+_LOOK_SECONDS = 0.5
 
 
 class _AnnouncedServer(uvicorn.Server):
@@ -87,9 +88,22 @@ class RunningService:
         """Base of its addresses."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
-    def wait(self) -> None:
-        """Return when the service has ended."""
-        self._thread.join()
+    def wait(self, seconds: float | None = None) -> bool:
+        """Return when the service has ended, or after as many seconds; says whether it has ended."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def serve_until(self, stop: threading.Event) -> None:
+        """Return when `stop` is set.
+
+        Raises
+        ------
+        TableError
+            If the service ends by itself.
+        """
+        while not stop.wait(_LOOK_SECONDS):
+            if self.wait(0):
+                raise TableError("the service ended by itself", "See the log for its reason", place=self.url)
 
     def stop(self) -> None:
         """End after the requests in flight; may be called twice."""

@@ -102,9 +102,7 @@ def test_a_topic_that_cannot_hold_a_table_is_refused(kafka: KafkaBroker):
 def test_a_run_without_a_topic_has_nowhere_to_publish_to(tmp_path: Path):
     settings = load_settings({"source": "log.csv", "publish_topic": "table"})
     with (
-        pytest.raises(
-            ConfigError, match=r"--publish-topic: the topic is made beside the source's, and log\.csv"
-        ),
+        pytest.raises(ConfigError, match=r"--publish-topic: the topic is made beside the source's, and log\.csv"),
         publishing(settings, TableStore(tmp_path)),
     ):
         pass

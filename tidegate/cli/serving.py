@@ -76,7 +76,7 @@ def serve_tables(options: ServeOptions, stop: threading.Event, on_ready: Callabl
     if options.n_processes == 1:
         with _serving(options, None, 0) as service:
             on_ready(service.url)
-            stop.wait()
+            service.serve_until(stop)
         return
     bound(options.host, options.port).close()  # another service must not share its port with us by accident
     with ExitStack() as stack:
@@ -182,9 +182,9 @@ def _work(options: ServeOptions, tally: Path, row: int, ready: Semaphore) -> Non
         parent = multiprocessing.parent_process()
         assert parent is not None
         threading.Thread(target=_stop_after, args=(parent, stop), name="parent", daemon=True).start()
-        with _serving(options, tally, row):
+        with _serving(options, tally, row) as service:
             ready.release()
-            stop.wait()
+            service.serve_until(stop)
 
 
 def _stop_after(parent: BaseProcess, stop: threading.Event) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -334,3 +335,13 @@ def test_what_is_answered_is_counted(tmp_path: Path) -> None:
     assert (found.pairs, sum(found.buckets)) == ({"pair": 2, "backoff": 1, "none": 1}, 5)
     assert (found.versions, found.swaps, found.rejected) == ((1,), 1, 0)
     assert found.seconds > 0
+
+
+def test_a_service_that_ends_by_itself_is_an_error(tmp_path: Path) -> None:
+    stop = threading.Event()
+    with serving(Lookup(TableStore(tmp_path))) as service:
+        service._server.should_exit = True
+        with pytest.raises(TableError, match="the service ended by itself"):
+            service.serve_until(stop)
+        stop.set()
+        service.serve_until(stop)
