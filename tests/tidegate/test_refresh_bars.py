@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 
 from rich.console import Console
+from rich.progress import Progress
 
-from tidegate.cli.refresh_bars import RefreshBars
+from tidegate.cli.refresh_bars import RateColumn, RefreshBars
 
 
 def all_steps(console: Console) -> None:
@@ -24,7 +25,14 @@ def test_rows_are_shown_on_a_terminal() -> None:
     all_steps(Console(file=out, force_terminal=True, width=160))
     assert "inferring rows" in out.getvalue()
     assert "4000/5000" in out.getvalue()
-    assert "/s" in out.getvalue()
+
+
+def test_the_rate_is_in_rows_a_second() -> None:
+    progress = Progress(disable=True)
+    task = progress.tasks[progress.add_task("inferring rows", total=5_000)]
+    assert RateColumn().render(task).plain == ""
+    task.finished_speed = 1_234.5
+    assert RateColumn().render(task).plain == "1,234/s"
 
 
 def test_nothing_is_written_where_there_is_no_terminal() -> None:
