@@ -22,6 +22,8 @@ from tidegate.errors import ConfigError, EngineError, EngineUnavailableError
 _RETRIED = {408, 425, 429}
 _LONGEST_WAIT_SECONDS = 30.0
 _LONGEST_QUOTE = 300
+MAX_ANSWER_BYTES = 256 * 2**20
+"""Of one answer, which is some hundred KiB; what sends more is not what was asked."""
 _Record = TypeVar("_Record")
 
 
@@ -36,7 +38,7 @@ class ServerOptions:
     api_key : str              sent as a bearer token; in no message
     concurrency : int          requests at once
     rows_per_request : int     prompts in a request
-    timeout_seconds : float    for one request, from its start to each next byte of its answer
+    timeout_seconds : float    for an answer to begin, and again for all of it
     patience_seconds : float   for one request with all its repetitions
     """
 
@@ -178,10 +180,11 @@ class CompletionsClient:
 
     def _send(self, method: str, path: str, content: bytes | None) -> bytes:
         headers = {} if content is None else {"Content-Type": "application/json"}
-        response = self._client.request(method, path, content=content, headers=headers)
+        with self._client.stream(method, path, content=content, headers=headers) as response:
+            body = self._read(response)
         if response.is_success:
-            return response.content
-        found = f"The server answers {response.status_code} ({self._quoted(response.content)})"
+            return body
+        found = f"The server answers {response.status_code} ({self._quoted(body)})"
         if response.status_code in _RETRIED or response.status_code >= 500:
             raise _AgainError(found, _retry_after_seconds(response.headers.get("Retry-After")))
         if response.status_code in (401, 403):
@@ -192,6 +195,18 @@ class CompletionsClient:
             )
         mend = "Check --engine-url and --engine-model; what the server can be asked is in its documentation"
         raise RefusedError(found, mend, place=self.place)
+
+    def _read(self, response: httpx.Response) -> bytes:
+        """Read an answer that neither drips in for longer than a request may take nor fills the memory."""
+        started, parts, n_bytes = time.monotonic(), list[bytes](), 0
+        for part in response.iter_bytes():
+            parts.append(part)
+            n_bytes += len(part)
+            if n_bytes > MAX_ANSWER_BYTES:
+                raise self._out_of_contract(f"more than {MAX_ANSWER_BYTES} bytes")
+            if time.monotonic() - started > self._options.timeout_seconds:
+                raise httpx.ReadTimeout("its answer did not end in time", request=response.request)
+        return b"".join(parts)
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -95,7 +96,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send_bytes(self, status: int, content: bytes, **headers: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
+        for name, value in {"Content_Length": str(len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         self.wfile.write(content)
@@ -129,3 +130,14 @@ def too_slow(seconds: float) -> Reply:
         handler.send(200, handler.fake.complete(body))
 
     return reply
+
+
+def dripping(handler: Handler, body: dict[str, Any]) -> None:
+    """Send an answer byte by byte, for longer than anybody should wait."""
+    content = json.dumps(handler.fake.complete(body)).encode()
+    handler.send_bytes(200, content[:1], Content_Length=str(len(content)))
+    with suppress(OSError):
+        for byte in content[1:]:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.02)
+    handler.close_connection = True

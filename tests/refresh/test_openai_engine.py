@@ -19,7 +19,7 @@ from refresh.engines.completions import ServerOptions
 from refresh.engines.openai import OpenAIEngine
 from refresh.prompts import Scoring, Template
 from tests.refresh.conftest import TinyModel
-from tests.refresh.fake_server import FakeServer, Reply, breaking_off, failing, saying, too_slow
+from tests.refresh.fake_server import FakeServer, Reply, breaking_off, dripping, failing, saying, too_slow
 from tests.refresh.random_models import write_random_model
 from tests.refresh.tiny_world import N_CLUSTERS, NAMES, random_contexts
 from tidegate.errors import CatalogueError, ConfigError, EngineError, EngineUnavailableError
@@ -93,6 +93,13 @@ def test_what_may_pass_is_asked_again(server: FakeServer, slept: list[float], re
     assert len(slept) == 2
 
 
+def test_an_answer_that_breaks_off_is_no_answer(server: FakeServer, slept: list[float]) -> None:
+    engine = engine_of(server, slept, concurrency=1)
+    server.replies = [breaking_off] * 100
+    with pytest.raises(EngineUnavailableError, match="peer closed connection"):
+        engine.infer(random_contexts(1), top_n=1)
+
+
 @pytest.mark.parametrize(("header", "least", "most"), [("7", 7, 7), (formatdate(4e9, usegmt=True), 60, 4e9)])
 def test_retry_after_is_heeded_within_patience(
     server: FakeServer, slept: list[float], header: str, least: float, most: float
@@ -137,6 +144,23 @@ def test_a_slow_server_is_given_up(server: FakeServer, slept: list[float]) -> No
     engine = engine_of(server, slept, timeout_seconds=0.2, patience_seconds=0.3)
     server.replies = [too_slow(1.0)] * 20
     with pytest.raises(EngineUnavailableError, match=r"ReadTimeout.*--engine-timeout"):
+        engine.infer(random_contexts(1), top_n=1)
+
+
+def test_a_server_whose_answer_drips_in_is_given_up(server: FakeServer, slept: list[float]) -> None:
+    engine = engine_of(server, slept, timeout_seconds=0.2, patience_seconds=0.3)
+    server.replies = [dripping] * 20
+    with pytest.raises(EngineUnavailableError, match="did not end in time"):
+        engine.infer(random_contexts(1), top_n=1)
+
+
+def test_an_answer_that_would_fill_the_memory_is_refused(
+    server: FakeServer, slept: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = engine_of(server, slept)
+    monkeypatch.setattr("refresh.engines.completions.MAX_ANSWER_BYTES", 1_000)
+    server.replies = [saying(b" " * 2_000)]
+    with pytest.raises(EngineError, match="more than 1000 bytes"):
         engine.infer(random_contexts(1), top_n=1)
 
 
