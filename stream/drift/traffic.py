@@ -169,4 +169,4 @@ def _of_buckets(row: int, share: float, totals: NDArray[np.int64], clumps: Clump
     rest = 1.0 - share
     of_window = rest * rest * (clumps.of_buckets[0, row] + totals[0, row])
     of_reference = share * share * (clumps.of_buckets[1, row] + totals[1, row])
-    return of_window + of_reference - 2.0 * share * rest * clumps.across[row]
+    return float(of_window + of_reference - 2.0 * share * rest * clumps.across[row])
