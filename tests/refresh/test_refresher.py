@@ -12,8 +12,9 @@ import pytest
 from refresh.bulk import BulkOptions
 from refresh.bulk.orders import discard_order
 from refresh.engines import Answers, open_engine
-from refresh.policies import AdaptivePolicy, PolicyOptions, open_policy
+from refresh.policies import AdaptivePolicy, PolicyOptions, PolicyState, open_policy
 from refresh.policies.by_hand import open_by_hand
+from refresh.policies.holding import held
 from refresh.prompts import RowContexts
 from refresh.refresher import Refreshed, Refresher
 from refresh.row_cache import RowCache
@@ -216,3 +217,12 @@ def test_a_person_may_order_what_the_policy_would():
     assert plan.pairs.tolist() == [OWN]
     nothing = open_by_hand("ordered", "never", DAY_MS, PolicyOptions(), 2).plan(view(LOG, table_with(OWN, 2)))
     assert nothing.order is None
+
+
+def test_a_persons_order_is_not_held_back():
+    waiting = replace(view(LOG, None), state=PolicyState(n_failed_orders=1, held_until_pane=2**40))
+    for policy, is_held in (
+        (open_policy("always", DAY_MS, PolicyOptions()), True),
+        (open_by_hand("all", "always", DAY_MS, PolicyOptions(), 2), False),
+    ):
+        assert (held(policy.plan(waiting), waiting).order is None) == is_held

@@ -29,7 +29,8 @@ def test_rows_are_shown_on_a_terminal() -> None:
 
 def test_the_rate_is_in_rows_a_second() -> None:
     progress = Progress(disable=True)
-    task = progress.tasks[progress.add_task("inferring rows", total=5_000)]
+    progress.add_task("inferring rows", total=5_000)
+    (task,) = progress.tasks
     assert RateColumn().render(task).plain == ""
     task.finished_speed = 1_234.5
     assert RateColumn().render(task).plain == "1,234/s"
