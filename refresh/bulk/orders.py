@@ -198,6 +198,14 @@ def is_begun(folder: Path) -> bool:
     return (folder / _MANIFEST).exists()
 
 
+def holds_order(folder: Path, order: BulkOrder) -> bool:
+    """Whether the order in a folder is this one still, and not one that was begun after it."""
+    try:
+        return msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=OrderManifest) == order.manifest
+    except (OSError, msgspec.MsgspecError):
+        return False
+
+
 def is_unfinished(folder: Path) -> bool:
     """Whether there is an order in a folder whose answers nobody keeps yet."""
     return is_begun(folder) and not (folder / _DONE).exists()

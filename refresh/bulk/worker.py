@@ -12,7 +12,7 @@ import numpy as np
 
 from refresh.bulk.claims import Claim, Claims
 from refresh.bulk.options import BulkOptions
-from refresh.bulk.orders import BulkOrder, is_begun, read_order
+from refresh.bulk.orders import BulkOrder, holds_order, read_order
 from refresh.bulk.report import InferenceReport
 from refresh.bulk.shards import Shards
 from refresh.engines import Answers, Engine, Usage
@@ -123,10 +123,9 @@ class BulkWorker:
         return (self._resumed or set()) - self._inferred
 
     def _missing(self) -> list[int]:
-        missing = self._shards.missing()
-        if missing and not is_begun(self._folder):
+        if not holds_order(self._folder, self._order):  # before a shard of another order is taken for a foreign one
             raise OrderGoneError
-        return missing
+        return self._shards.missing()
 
     def _advance(self, missing: list[int]) -> None:
         """Infer one of the missing chunks or, where others are at all of them, wait a little."""
@@ -136,7 +135,7 @@ class BulkWorker:
                 self._infer(claim)
                 return
         except OrderError as error:
-            if not is_begun(self._folder):
+            if not holds_order(self._folder, self._order):
                 raise OrderGoneError from error
             raise
         self._options.clock.sleep(self._options.poll_seconds)  # they finish, or their leases run out
@@ -157,6 +156,8 @@ class BulkWorker:
                 on_progress=self._tell,
             )
             require_contract(answers, rows.stop - rows.start, self._order.manifest.top_n)
+            if not holds_order(self._folder, self._order):
+                raise OrderGoneError
             if self._shards.write(claim.chunk, answers, self._owner, clock.monotonic_seconds() - started):
                 self._inferred.add(claim.chunk)
 

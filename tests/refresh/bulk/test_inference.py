@@ -348,6 +348,20 @@ def test_an_order_that_another_worker_has_cleaned_up_is_nobodys(tmp_path: Path) 
     assert infer_rows(engine, keys_of(engine, ROWS), ROWS, options(), top_n=2, folder=folder, pane=3) is None
 
 
+def test_a_worker_lets_an_order_alone_that_took_the_place_of_its_own(tmp_path: Path) -> None:
+    folder, others = tmp_path / "order", CountingEngine(fingerprint="2")
+
+    def be_replaced(n_calls: int) -> None:
+        if n_calls == 2:
+            discard_order(folder)
+            infer(others, folder)
+
+    engine = CountingEngine(be_replaced)
+    assert infer_rows(engine, keys_of(engine, ROWS), ROWS, options(), top_n=2, folder=folder, pane=3) is None
+    _, report = infer(CountingEngine(fingerprint="2"), folder)
+    assert (report.n_resumed, report.n_damaged) == (8, 0)
+
+
 def test_a_finished_order_is_asked_anew_when_it_is_wanted_again(tmp_path: Path) -> None:
     infer(CountingEngine(), tmp_path / "order")
     finish_order(tmp_path / "order")
