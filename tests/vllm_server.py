@@ -30,6 +30,10 @@ ANSWER_SECONDS = 300.0
 API_KEY = "a-key-of-the-tests"
 SERVED_NAME = "tidegate-tiny"
 _PAUSE_SECONDS = 0.1
+# Becomes Python with the arguments that follow, and gets SIGTERM once whoever runs the tests is gone, however it went.
+_BOUND_TO_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 15); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 _LOG_TAIL_LINES = 30
 _ARGUMENTS = (
     "--dtype=float32",
@@ -75,12 +79,17 @@ class VllmServer:
         self._log_path = folder / "vllm.log"
         self.url = f"http://127.0.0.1:{self._port}/v1"
         command = [
-            sys.executable, "-m", "vllm.entrypoints.openai.api_server", f"--model={model}", f"--port={self._port}",
-            "--host=127.0.0.1", f"--served-model-name={SERVED_NAME}", f"--api-key={API_KEY}", *_ARGUMENTS,
+            sys.executable, "-c", _BOUND_TO_PARENT, "-m", "vllm.entrypoints.openai.api_server",
+            f"--model={model}", f"--port={self._port}", "--host=127.0.0.1",
+            f"--served-model-name={SERVED_NAME}", f"--api-key={API_KEY}", *_ARGUMENTS,
         ]  # fmt: skip
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, env=os.environ | _ENVIRONMENT, start_new_session=True
+                command,
+                stdout=log,
+                stderr=log,
+                env=os.environ | _ENVIRONMENT | {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"},  # or "uni" is not heeded
+                start_new_session=True,
             )
 
     def __enter__(self) -> Self:
