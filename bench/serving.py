@@ -24,7 +24,8 @@ import numpy as np
 from bench.marked_tables import publish_marked
 from bench.processes import BenchError, measure, python
 from bench.table import Figure, publish
-from refresh.lookup import Histories, Lookup
+from refresh.lookup import Lookup
+from refresh.served_table import Histories
 from refresh.table_shelf import PointerMove
 from refresh.table_store import TableStore
 

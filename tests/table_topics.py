@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refresh.lookup import ServedTable
+from refresh.served_table import ServedTable
 from refresh.table import TransitionTable
 from refresh.topic import KafkaRowLog, TableCopy
 

@@ -13,7 +13,8 @@ from urllib.parse import unquote_plus
 import msgspec
 import numpy as np
 
-from refresh.lookup import LEVELS, Histories, Lookup, ServedTable
+from refresh.lookup import Lookup
+from refresh.served_table import LEVELS, Histories, ServedTable
 from refresh.serving.records import (
     MAX_ANSWERS,
     BatchRequest,

@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from refresh.lookup import Level
+from refresh.served_table import Level
 
 MAX_BODY_BYTES = 1 << 20
 MAX_BATCH_PAIRS = 10_000  # an answer of every one stays near a megabyte and tens of milliseconds

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refresh.lookup import LEVELS, Histories, Lookup, LookupAnswer, ServedTable, find_rows_dense
+from refresh.lookup import Lookup
+from refresh.served_table import LEVELS, Histories, LookupAnswer, ServedTable, find_rows_dense
 from refresh.table_rows import rank_unseen_answers
 from refresh.table_store import TableStore
 from tests.tables import NAMES, publish, small_table

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from refresh.lookup import ServedTable
+from refresh.served_table import ServedTable
 from refresh.table import TransitionTable
 from refresh.table_diff import diff_tables
 from refresh.table_manifest import Manifest
