@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refresh.bulk import BulkOptions, InferenceReport, finish_order, infer_rows, sweep_orders
+from refresh.bulk import BulkOptions, InferenceReport, finish_order, finished_chunks, infer_rows, sweep_orders
 from refresh.engines import Answers, Engine
 from refresh.evidence import Ranked
 from refresh.gates.answers import Asked
@@ -159,9 +160,10 @@ class Refresher:
         """Answer all rows, those that are known from the cache; valid new answers are kept there."""
         order_id, is_by_hand = order_id_of(plan, pane), is_ordered_by_hand(plan)
         folder = None if self._cache.orders is None else self._cache.orders / order_id
-        if self._cache.orders is not None:
-            sweep_orders(self._cache.orders, pane=pane, is_by_hand=is_by_hand)
         self._cache.catch_up()
+        if self._cache.orders is not None:
+            self._salvage(self._cache.orders, pane, is_by_hand)
+            sweep_orders(self._cache.orders, pane=pane, is_by_hand=is_by_hand)
         # A person pays once: what the run itself asked for at this pane is known, not part of an order that crashed.
         free_before = pane + 1 if is_by_hand else pane
         known = self._cache.find(keys, free_before)
@@ -202,6 +204,13 @@ class Refresher:
             finish_order(folder)
         self._bulk.on_report(report)
         return _Inferred(clusters, probabilities, is_free, is_valid, label_mass, report)
+
+    def _salvage(self, orders: Path, pane: int, is_by_hand: bool) -> None:
+        """Keep what failed orders have finished, as this pane's work: no result has counted its calls yet."""
+        n_clusters = len(self._engine.prompts.codebook.names)
+        for keys, contexts, answers in finished_chunks(orders, pane=pane, is_by_hand=is_by_hand, top_n=self._top_n):
+            valid = validate(answers, contexts, n_clusters, top_n=self._top_n).valid
+            self._keep(keys, pane, answers, contexts, valid)
 
     def _keep(
         self,

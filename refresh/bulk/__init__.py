@@ -9,5 +9,6 @@ from refresh.bulk.inference import infer_rows
 from refresh.bulk.options import BulkOptions
 from refresh.bulk.orders import finish_order, sweep_orders
 from refresh.bulk.report import InferenceReport
+from refresh.bulk.salvage import finished_chunks
 
-__all__ = ["BulkOptions", "InferenceReport", "finish_order", "infer_rows", "sweep_orders"]
+__all__ = ["BulkOptions", "InferenceReport", "finish_order", "finished_chunks", "infer_rows", "sweep_orders"]

@@ -229,13 +229,21 @@ def sweep_orders(root: Path, *, pane: int, is_by_hand: bool) -> None:
     for folder in sorted(root.iterdir()) if root.is_dir() else ():
         if (folder / _DONE).exists():
             discard_order(folder)
-            continue
+    for folder in left_orders(root, pane=pane, is_by_hand=is_by_hand):
+        discard_order(folder)
+
+
+def left_orders(root: Path, *, pane: int, is_by_hand: bool) -> list[Path]:
+    """Folders of unfinished orders of earlier panes: theirs failed, or was given up."""
+    left = []
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
         try:
             manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=OrderManifest)
         except (OSError, msgspec.MsgspecError):
             continue  # being begun, or damaged: whoever begins it next sees to it
-        if manifest.is_by_hand == is_by_hand and manifest.pane < pane:
-            discard_order(folder)
+        if is_unfinished(folder) and manifest.is_by_hand == is_by_hand and manifest.pane < pane:
+            left.append(folder)
+    return left
 
 
 def cannot_be_kept(error: OSError, place: Path) -> OrderError:

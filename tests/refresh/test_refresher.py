@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -175,6 +176,37 @@ def test_what_is_left_of_an_order_goes_when_the_next_one_begins(cache: RowCache)
     assert [path.name for path in cache.orders.iterdir()] == [ALWAYS.order.order_id]
     execute(SpyEngine(), cache, AdaptivePolicy(top_n=2).plan(view(LOG, None)), pane=10)
     assert not list(cache.orders.iterdir())
+
+
+@pytest.mark.parametrize("is_torn", [False, True])
+def test_what_a_failed_order_has_finished_is_not_asked_again_by_the_next(
+    cache: RowCache, monkeypatch: pytest.MonkeyPatch, is_torn: bool
+):
+    engine = SpyEngine()
+    infer = engine.infer
+
+    def fail_at_the_third(contexts: RowContexts, **how: object) -> Answers:
+        if len(engine.asked) == 2:
+            raise EngineError("away", "Start it")
+        return infer(contexts, **how)
+
+    monkeypatch.setattr(engine, "infer", fail_at_the_third)
+    with pytest.raises(EngineError, match="away"):
+        in_chunks(engine, cache, pane=9)
+    monkeypatch.undo()
+    assert cache.orders is not None
+    (left,) = cache.orders.iterdir()
+    if is_torn:
+        next(left.glob("*.shard")).write_bytes(b"torn")
+    later = in_chunks(
+        engine, cache, replace(ALWAYS, order=msgspec.structs.replace(ALWAYS.order, order_id="run-10")), pane=10
+    )
+    assert len(engine.asked) == 5 if is_torn else sorted(engine.asked) == sorted(set(engine.asked))
+    assert later.result.llm_calls == 4
+    assert (
+        later.table.content_checksum()
+        == in_chunks(SpyEngine(), RowCache(None, top_n=2), pane=10).table.content_checksum()
+    )
 
 
 def test_an_order_that_another_worker_finished_is_taken_from_what_it_kept(
