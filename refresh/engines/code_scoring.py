@@ -6,7 +6,7 @@ probabilities are those of the whole vocabulary, never renormalised.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from refresh.engines import Answers, Usage
 from refresh.engines.code_model import CodeModel, Prompt
-from refresh.prompts import RowContexts
+from refresh.engines.joining import joined
+from refresh.prompts import RowContexts, sort_for_prefix
 from tidegate.errors import EngineError
 
 Probabilities = NDArray[np.float32]
@@ -54,6 +55,24 @@ class TokenScorer(Protocol):
     def score(self, prompts: Sequence[Prompt], allowed: Sequence[SharedTokens]) -> TokenScores:
         """Score prompts, each with the tokens that it may be answered with (often one object for many)."""
         ...
+
+
+def score_in_parts(
+    scorer: TokenScorer,
+    model: CodeModel,
+    contexts: RowContexts,
+    top_n: int,
+    n_at_once: int,
+    on_progress: Callable[[int], None] | None = None,
+) -> Answers:
+    """Answer rows, so many at once, in the order in which neighbours share prefixes; raises as `score_rows` does."""
+    order, parts = sort_for_prefix(contexts), []
+    for start in range(0, len(contexts), n_at_once):
+        rows = order[start : start + n_at_once]
+        parts.append(score_rows(scorer, model, contexts[rows], top_n))
+        if on_progress is not None:
+            on_progress(start + len(rows))
+    return joined(parts, top_n, order)
 
 
 def score_rows(scorer: TokenScorer, model: CodeModel, contexts: RowContexts, top_n: int) -> Answers:

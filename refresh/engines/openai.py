@@ -17,10 +17,9 @@ import numpy as np
 
 from refresh.engines import Answers, Usage
 from refresh.engines.code_model import Asking, CodeModel, Prompt, read_code_model, served_model
-from refresh.engines.code_scoring import SharedTokens, TokenScores, score_rows
+from refresh.engines.code_scoring import SharedTokens, TokenScores, score_in_parts
 from refresh.engines.completions import Choice, Completion, CompletionsClient, RefusedError, ServerOptions
-from refresh.engines.joining import joined
-from refresh.prompts import PromptBuilder, RowContexts, sort_for_prefix
+from refresh.prompts import PromptBuilder, RowContexts
 from tidegate.errors import EngineError
 
 # Best tokens of a prompt, the most that a server returns first: vLLM returns 20 unless told otherwise, OpenAI's API 5.
@@ -92,13 +91,7 @@ class OpenAIEngine:
 
     def infer(self, contexts: RowContexts, *, top_n: int, on_progress: Callable[[int], None] | None = None) -> Answers:
         """Answer rows; several requests are on their way at once."""
-        order, parts = sort_for_prefix(contexts), []
-        for start in range(0, len(contexts), _ROWS_AT_ONCE):
-            rows = order[start : start + _ROWS_AT_ONCE]
-            parts.append(score_rows(self, self._model, contexts[rows], top_n))
-            if on_progress is not None:
-                on_progress(start + len(rows))
-        return joined(parts, top_n, order)
+        return score_in_parts(self, self._model, contexts, top_n, _ROWS_AT_ONCE, on_progress)
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
         """Continue prompts freely."""

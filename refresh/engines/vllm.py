@@ -18,9 +18,8 @@ import numpy as np
 
 from refresh.engines import Answers, Usage
 from refresh.engines.code_model import Asking, CodeModel, Prompt, read_code_model
-from refresh.engines.code_scoring import SharedTokens, TokenScores, score_rows
-from refresh.engines.joining import joined
-from refresh.prompts import PromptBuilder, RowContexts, sort_for_prefix
+from refresh.engines.code_scoring import SharedTokens, TokenScores, score_in_parts
+from refresh.prompts import PromptBuilder, RowContexts
 from tidegate.errors import ConfigError, EngineError
 
 N_LOGPROBS = 256
@@ -114,14 +113,8 @@ class VllmEngine:
 
     def infer(self, contexts: RowContexts, *, top_n: int, on_progress: Callable[[int], None] | None = None) -> Answers:
         """Answer rows in the order in which neighbours share prefixes."""
-        order, parts = sort_for_prefix(contexts), []
         self._llm.reset_prefix_cache()
-        for start in range(0, len(contexts), _ROWS_AT_ONCE):
-            rows = order[start : start + _ROWS_AT_ONCE]
-            parts.append(score_rows(self, self._model, contexts[rows], top_n))
-            if on_progress is not None:
-                on_progress(start + len(rows))
-        return joined(parts, top_n, order)
+        return score_in_parts(self, self._model, contexts, top_n, _ROWS_AT_ONCE, on_progress)
 
     def score(self, prompts: Sequence[Prompt], allowed: Sequence[SharedTokens]) -> TokenScores:
         """Prefill prompts and read the scores of the next token."""
