@@ -19,6 +19,7 @@ from stream.run_reader import RunReader
 from tidegate.cli.assembly import deciding_of
 from tidegate.cli.deciding import is_published
 from tidegate.cli.measuring import Measuring
+from tidegate.cli.options import PIPED_WIDTH, home_option
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.replaying import Outcome, Replaying
 from tidegate.cli.stream_settings import drift_options, sequence_options
@@ -28,20 +29,12 @@ from tidegate.contracts import RefreshResult
 from tidegate.durations import parse_duration
 from tidegate.errors import RequestError
 
-_PIPED_WIDTH = 160  # rich would cut sentences at 80 columns where there is no terminal to measure
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _with_run(function: _F) -> _F:
     """Add the options that say which run is meant."""
-    home = click.option(
-        "--home",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="TIDEGATE_HOME",
-        default=Path(".tidegate"),
-        show_default=True,
-        help="Folder of the store, tables and rows.",
-    )
+    home = home_option("Folder of the store, tables and rows.")
     store = click.option(
         "--store", envvar="TIDEGATE_STORE", help="URL of the store; default: runs.db in the home folder."
     )
@@ -161,4 +154,4 @@ def _refusal(result: RefreshResult) -> str:
 
 def _console() -> Console:
     console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_WIDTH)
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)

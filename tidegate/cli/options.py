@@ -18,6 +18,21 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _TABLES = ("kafka", "registry", "engine_options")
 
 
+PIPED_WIDTH = 160  # rich would cut sentences and names at 80 columns where there is no terminal to measure
+
+
+def home_option(help_text: str) -> Callable[[_F], _F]:
+    """Add the flag of the folder that a run keeps its things in."""
+    return click.option(
+        "--home",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="TIDEGATE_HOME",
+        default=Path(".tidegate"),
+        show_default=True,
+        help=help_text,
+    )
+
+
 def settings_options(*left_out: str, kind: type[RunSettings] = RunSettings) -> Callable[[_F], _F]:
     """Decorate a command with a flag for every setting but those `left_out`.
 

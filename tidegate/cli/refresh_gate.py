@@ -17,24 +17,17 @@ from refresh.gates import failed
 from refresh.gates.aside import Candidates, KeptCandidate
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
+from tidegate.cli.options import PIPED_WIDTH, home_option
 from tidegate.cli.table import printable
 from tidegate.clock import SystemClock, iso_utc
 from tidegate.errors import RequestError
 
-_PIPED_WIDTH = 160  # rich would cut sentences at 80 columns where there is no terminal to measure
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _with_home(function: _F) -> _F:
     """Add the options that every command shares."""
-    home = click.option(
-        "--home",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="TIDEGATE_HOME",
-        default=Path(".tidegate"),
-        show_default=True,
-        help="Folder of the run; candidates are under its candidates/.",
-    )
+    home = home_option("Folder of the run; candidates are under its candidates/.")
     tables = click.option(
         "--tables", envvar="TIDEGATE_TABLES", help="Place of the table versions; default: tables in the home folder."
     )
@@ -177,7 +170,7 @@ def _user() -> str:
 
 def _console() -> Console:
     console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_WIDTH)
+    return console if console.is_terminal else Console(width=PIPED_WIDTH)
 
 
 def _print_json(value: Any) -> None:

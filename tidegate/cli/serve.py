@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from tidegate.cli.options import home_option
 from tidegate.cli.serving import ServeOptions, log_to_stderr, serve_tables
 from tidegate.cli.stopping import stop_signal
 from tidegate.durations import parse_duration
@@ -14,14 +15,7 @@ from tidegate.errors import ConfigError
 
 
 @click.command("serve")
-@click.option(
-    "--home",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="TIDEGATE_HOME",
-    default=Path(".tidegate"),
-    show_default=True,
-    help="Folder whose tables/ are served; copies of tables that lie elsewhere go there too.",
-)
+@home_option("Folder whose tables/ are served; copies of tables that lie elsewhere go there too.")
 @click.option("--tables", envvar="TIDEGATE_TABLES", help="Another place of the tables: a folder, or a URL of fsspec.")
 @click.option("--host", envvar="TIDEGATE_HOST", default="127.0.0.1", show_default=True, help="Address to serve on.")
 @click.option(

@@ -19,11 +19,11 @@ from refresh.table_diff import diff_tables
 from refresh.table_manifest import Manifest
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
+from tidegate.cli.options import PIPED_WIDTH, home_option
 from tidegate.clock import iso_utc
 from tidegate.counts import unpack_pairs
 from tidegate.errors import CorruptTableError, RequestError
 
-_PIPED_WIDTH = 160  # rich would cut names at 80 columns where there is no terminal to measure
 _ANY = "*"
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -31,14 +31,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def _with_store(function: _F) -> _F:
     """Add the options that every command shares."""
-    home = click.option(
-        "--home",
-        type=click.Path(path_type=Path, file_okay=False),
-        envvar="TIDEGATE_HOME",
-        default=Path(".tidegate"),
-        show_default=True,
-        help="Folder of the embedded store; tables are under its tables/.",
-    )
+    home = home_option("Folder of the embedded store; tables are under its tables/.")
     tables = click.option(
         "--tables", envvar="TIDEGATE_TABLES", help="Folder or URL of the versions; default: tables/ in the home folder."
     )
@@ -337,7 +330,7 @@ def printable(text: str) -> str:
 
 
 def _print(table: Table) -> None:
-    width = None if sys.stdout.isatty() else _PIPED_WIDTH
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
     Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False).print(table)
 
 
