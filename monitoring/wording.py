@@ -206,7 +206,9 @@ def _no_drift_note(judged: Sequence[Summary]) -> str:
     known = [report for report in judged if all(report[key] is not None for key in keys)]
     if not known:
         return ""
-    matched, null = (sum(report[key] for report in known) / len(known) for key in keys)
+    # By pairs: a window with one pair says next to nothing, and would stand for as much as one with a thousand.
+    n_pairs = sum(report["pairs"] for report in known)
+    matched, null = (sum(report[key] * report["pairs"] for report in known) / n_pairs for key in keys)
     return f"; the Jaccard averaged {decimal(matched)} where the same traffic without drift shows {decimal(null)}"
 
 
