@@ -19,6 +19,7 @@ import pytest
 
 TOOLS = Path(__file__).resolve().parents[1] / ".tools"
 KAFKA_LIBS = TOOLS / "kafka" / "libs"
+PROMETHEUS_PROGRAMS = ("prometheus", "promtool", "alertmanager", "amtool")
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 
 
@@ -79,6 +80,15 @@ def find_promtool() -> Path:
     return Path(on_path) if on_path else unpacked
 
 
+def find_prometheus() -> Path:
+    """Folder of the programs ``prometheus``, ``promtool``, ``alertmanager`` and ``amtool``."""
+    folder = TOOLS / "prometheus"
+    missing = [name for name in PROMETHEUS_PROGRAMS if not (folder / name).is_file()]
+    if missing:
+        raise ComponentMissingError(f"no {', '.join(missing)}; run scripts/fetch-promtool")
+    return folder
+
+
 def find_postgres() -> Path:
     """Folder of PostgreSQL's programs: the one that PATH leads to, or the newest of Debian's."""
     on_path = shutil.which("postgres")
@@ -118,10 +128,11 @@ def find_vllm() -> Path:
 
 KAFKA = Component("Apache Kafka", "kafka", find_kafka)
 PROMTOOL = Component("promtool", "promtool", find_promtool)
+PROMETHEUS = Component("Prometheus and Alertmanager", "prometheus_programs", find_prometheus)
 POSTGRES = Component("PostgreSQL", "postgres", find_postgres)
 REAL_LOGS = Component("real event logs", "real_logs", find_real_logs)
 VLLM = Component("vLLM", "vllm", find_vllm)
-COMPONENTS = (KAFKA, PROMTOOL, POSTGRES, REAL_LOGS, VLLM)
+COMPONENTS = (KAFKA, PROMTOOL, PROMETHEUS, POSTGRES, REAL_LOGS, VLLM)
 
 
 def component_named(name: str) -> Component:

@@ -13,6 +13,7 @@ from tests.components import (
     COMPONENTS,
     KAFKA,
     POSTGRES,
+    PROMETHEUS,
     PROMTOOL,
     REAL_LOGS,
     Account,
@@ -69,6 +70,12 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
 def promtool() -> Path:
     """The promtool binary."""
     return PROMTOOL.find()
+
+
+@pytest.fixture(scope="session")
+def prometheus_programs() -> Path:
+    """Folder of ``prometheus``, ``promtool``, ``alertmanager`` and ``amtool``."""
+    return PROMETHEUS.find()
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from tests.components import (
     COMPONENTS,
     KAFKA,
     POSTGRES,
+    PROMETHEUS,
+    PROMETHEUS_PROGRAMS,
     PROMTOOL,
     REAL_LOGS,
     Account,
@@ -16,6 +18,7 @@ from tests.components import (
     component_named,
     find_kafka,
     find_postgres,
+    find_prometheus,
     find_promtool,
     find_real_logs,
     require,
@@ -80,6 +83,19 @@ def test_promtool_on_path_goes_before_the_unpacked_one(monkeypatch: pytest.Monke
     assert find_promtool() == Path("/bin/promtool")
 
 
+def test_the_programs_of_prometheus_are_all_there_or_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("tests.components.TOOLS", tmp_path)
+    folder = tmp_path / "prometheus"
+    folder.mkdir()
+    for name in PROMETHEUS_PROGRAMS[:2]:
+        (folder / name).touch()
+    with pytest.raises(ComponentMissingError, match="no alertmanager, amtool; run scripts/fetch-promtool"):
+        find_prometheus()
+    for name in PROMETHEUS_PROGRAMS[2:]:
+        (folder / name).touch()
+    assert find_prometheus() == folder
+
+
 def install_postgres(folder: Path, answer: str = "postgres (PostgreSQL) 15.18") -> Path:
     folder.mkdir(parents=True)
     for name in ("postgres", "initdb"):
@@ -128,6 +144,6 @@ def test_real_logs_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatc
     assert find_real_logs() == tmp_path
 
 
-@pytest.mark.parametrize("component", [KAFKA, PROMTOOL, POSTGRES, REAL_LOGS])
+@pytest.mark.parametrize("component", [KAFKA, PROMTOOL, PROMETHEUS, POSTGRES, REAL_LOGS])
 def test_components_are_found_by_their_name(component: Component) -> None:
     assert component_named(component.name) is component
