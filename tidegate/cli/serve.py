@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 
 import click
@@ -12,6 +11,7 @@ from tidegate.cli.serving import ServeOptions, log_to_stderr, serve_tables
 from tidegate.cli.stopping import stop_signal
 from tidegate.durations import parse_duration
 from tidegate.errors import ConfigError
+from tidegate.tokens import is_loopback
 
 
 @click.command("serve")
@@ -98,11 +98,7 @@ def require_loopback(host: str, is_exposed: bool) -> None:
     ConfigError
         If it is not on loopback and nobody has said so.
     """
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    if not is_loopback and not is_exposed:
+    if not is_loopback(host) and not is_exposed:
         raise ConfigError(
             f"{host} is reached by other machines, and the service has no TLS and no login",
             "Serve on 127.0.0.1 behind something that has both, or say that it is meant with --expose",
