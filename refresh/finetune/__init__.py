@@ -1,0 +1,1 @@
+"""New weights: from a flag over samples, training, gates and a person to what serves."""
