@@ -5,7 +5,9 @@
     TidegateError                     exit code 1: the work failed
     ├── RequestError                  exit code 2: what was asked for cannot be meant
     │   ├── ConfigError               a setting: unknown key, wrong type, impossible value
-    │   └── ExpressionError           a --positive rule that does not parse
+    │   ├── ExpressionError           a --positive rule that does not parse
+    │   ├── UnknownFineTuneError      there is no fine-tune of that name
+    │   └── TransitionError           a fine-tune is not where such a step begins, or the step needs a person
     ├── SourceError                   an input that cannot be read (further)
     │   ├── MissingColumnError        a mapped column is not there
     │   ├── EmptySourceError          no record at all
@@ -20,6 +22,8 @@
     ├── OrderError                    an order's rows cannot be kept, or do not belong together
     ├── EngineError                   a model cannot be loaded, or answers out of contract
     │   └── EngineUnavailableError    for now: its server is down, too slow or over a limit
+    ├── FineTuneError                 a fine-tune cannot go on
+    │   └── ConflictError             somebody else works on it, or changed it meanwhile
     └── TableError                    a table version cannot be read or written
         ├── TableUnavailableError     for now: the place of the tables does not answer
         └── CorruptTableError         its bytes are not what its manifest says
@@ -65,6 +69,14 @@ class ConfigError(RequestError):
 
 class ExpressionError(RequestError):
     """A ``--positive`` rule does not parse or names what is not there."""
+
+
+class UnknownFineTuneError(RequestError):
+    """There is no fine-tune of that name in the store."""
+
+
+class TransitionError(RequestError):
+    """A fine-tune is not where such a step begins, or the step needs a person with a reason; nothing changed."""
 
 
 class SourceError(TidegateError):
@@ -121,6 +133,14 @@ class EngineError(TidegateError):
 
 class EngineUnavailableError(EngineError):
     """The engine's server does not answer for now; trying again may help."""
+
+
+class FineTuneError(TidegateError):
+    """A fine-tune cannot go on."""
+
+
+class ConflictError(FineTuneError):
+    """Somebody else works on the fine-tune, or has changed it since it was read."""
 
 
 class TableError(TidegateError):
