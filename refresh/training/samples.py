@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.evidence import Evidence
+from refresh.prompts import RowContexts
 from tidegate.counts import SuccessorCounts, unpack_pairs
 
 Int32s = NDArray[np.int32]
@@ -87,14 +88,28 @@ def build_samples(
     Samples
     """
     generator = np.random.default_rng(seed)
-    entries, weight = _draw_capped(labels, n_samples, generator)
+    entries, weight = draw_capped(labels.successors, labels.counts, n_samples, generator)
     pairs = np.repeat(labels.pairs, np.diff(labels.offsets))[entries]
+    asked = ask(evidence, pairs, generator, without_line=without_line, without_c1=without_c1, n_retrieved=n_retrieved)
+    return Samples(asked.c1, asked.c2, asked.retrieved, labels.successors[entries], weight)
+
+
+def ask(
+    evidence: Evidence,
+    pairs: Int64s,
+    generator: np.random.Generator,
+    *,
+    without_line: float = 0.0,
+    without_c1: float = 0.0,
+    n_retrieved: int = 1,
+) -> RowContexts:
+    """Ask for pairs (int64[n]) as rows are asked, with lines from `evidence`; some without their line, or c1."""
     c1, c2 = unpack_pairs(pairs)
     lines = evidence.rank(pairs, n_retrieved).clusters
-    is_backoff = generator.random(entries.size) < without_c1
+    is_backoff = generator.random(pairs.size) < without_c1
     lines[is_backoff] = evidence.backoff(n_retrieved).clusters[c2[is_backoff]]
-    lines[generator.random(entries.size) < without_line] = -1
-    return Samples(np.where(is_backoff, np.int32(-1), c1), c2, lines, labels.successors[entries], weight)
+    lines[generator.random(pairs.size) < without_line] = -1
+    return RowContexts(np.where(is_backoff, np.int32(-1), c1), c2, lines)
 
 
 def split_samples(samples: Samples, held_out: float, *, seed: int) -> tuple[Samples, Samples]:
@@ -103,13 +118,26 @@ def split_samples(samples: Samples, held_out: float, *, seed: int) -> tuple[Samp
     return samples[~is_held_out], samples[is_held_out]
 
 
-def _draw_capped(
-    labels: SuccessorCounts, n_samples: int, generator: np.random.Generator
+def draw_capped(
+    successors: Int32s, counts: Int64s, n_samples: int, generator: np.random.Generator
 ) -> tuple[Int64s, NDArray[np.float32]]:
-    """Draw entries of `labels`: each cluster gives its transitions, up to the cap that makes `n_samples` in all."""
-    order = np.lexsort((generator.random(labels.successors.size), labels.successors))
-    counts = labels.counts[order]
-    clusters, starts = np.unique(labels.successors[order], return_index=True)
+    """Draw transitions so that heads do not drown tails. `O(t log t)`.
+
+    Each cluster gives its transitions, up to the cap that makes `n_samples` in all.
+
+    Parameters
+    ----------
+    successors : int32[t]     of each entry
+    counts : int64[t]         how often it was seen
+
+    Returns
+    -------
+    int64[n], float32[n]
+        Entries, one for each draw, and its weight: 1 on average, its square goes by what the cap took away.
+    """
+    order = np.lexsort((generator.random(successors.size), successors))
+    counts = counts[order]
+    clusters, starts = np.unique(successors[order], return_index=True)
     if not clusters.size:
         return np.zeros(0, np.int64), np.zeros(0, np.float32)
     traffic = np.add.reduceat(counts, starts)
