@@ -130,6 +130,8 @@ class Refresher:
         order = plan.order
         retired = _retired_pairs(order.retired if order else ())
         refreshed = table.with_changes(rows, retired, backoff=backoff)
+        usage, n_calls = inferred.report.usage, int((~reuses).sum())
+        tells_tokens = usage.n_prompts > 0 or n_calls == 0
         return Refreshed(
             refreshed,
             RefreshResult(
@@ -138,12 +140,15 @@ class Refresher:
                 trigger=order.trigger if order else Trigger.POLICY,
                 outcome="completed" if order else "backoff_only",
                 table_version=table_version,
-                llm_calls=int((~reuses).sum()),
+                llm_calls=n_calls,
                 reused=int(reuses.sum()),
                 rows_changed=diff_tables(refreshed, table).rows_changed,
                 rows_invalid=int((~is_valid).sum()),
                 rows_retired=int(np.isin(retired, table.pairs).sum()),
                 faults=inferred.report.faults,
+                prompt_tokens=usage.n_prompt_tokens if tells_tokens else None,
+                cached_tokens=usage.n_cached_tokens if tells_tokens else None,
+                output_tokens=usage.n_output_tokens if tells_tokens else None,
             ),
             inferred.report,
             inferred.asked,

@@ -326,6 +326,10 @@ class RefreshResult(msgspec.Struct, frozen=True, kw_only=True):
     """Number that a candidate which failed is kept aside under, see ``tidegate refresh-gate``."""
     problem: str | None = None
     faults: dict[str, int] = {}
+    prompt_tokens: int | None = None
+    """In the prompts of the rows asked for, those from cache included; None where the engine does not tell."""
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
 
 
 class FineTuneStatus(StrEnum):
