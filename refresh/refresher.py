@@ -242,8 +242,8 @@ def order_id_of(plan: Plan, pane: int) -> str:
 
 
 def is_ordered_by_hand(plan: Plan) -> bool:
-    """Whether a person asked, not the run's policy."""
-    return plan.order is not None and plan.order.trigger is Trigger.OPERATOR
+    """Whether a person or an alert asked, not the run's policy."""
+    return plan.order is not None and plan.order.trigger.is_apart
 
 
 def contexts_of(plan: Plan) -> RowContexts:

@@ -6,6 +6,7 @@ Times are milliseconds since the Unix epoch, UTC. Cluster ids are those of the r
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 
 import msgspec
@@ -31,7 +32,13 @@ class Trigger(StrEnum):
     POLICY = "policy"
     SCHEDULE = "schedule"
     FINE_TUNE = "fine_tune"
-    OPERATOR = "operator"
+    OPERATOR = "operator"  # a person
+    ALERT = "alert"
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it was asked for from outside, apart from what the run itself decides at the ends of panes."""
+        return self in (Trigger.OPERATOR, Trigger.ALERT)
 
 
 class PairDrift(msgspec.Struct, frozen=True, kw_only=True):
@@ -404,6 +411,35 @@ class FineTune(msgspec.Struct, frozen=True, kw_only=True):
     """What went wrong, where it failed."""
     n_told_steps: int = 0
     """Steps that persons were told of by the webhook."""
+
+
+class AlertStatus(StrEnum):
+    """What became of an episode of an alert that asked for a refresh."""
+
+    OPEN = "open"  # the controller has not taken it yet
+    ORDERED = "ordered"  # an order is placed, what became of it is awaited
+    ANSWERED = "answered"  # the order is carried out, or has failed: its result says which
+    UNNEEDED = "unneeded"  # no order: no table served yet that could be refreshed
+    SUPPRESSED = "suppressed"  # it came within the cooldown of an episode before
+
+
+class AlertEpisode(msgspec.Struct, frozen=True, kw_only=True):
+    """One alert from when it began to fire until it is resolved, however often it is delivered.
+
+    ``starts_at`` is a time in UTC, RFC 3339 to the microsecond; ``labels`` are those of the alert, long ones cut.
+    """
+
+    group_key: str
+    fingerprint: str
+    starts_at: str
+    alert: str
+    labels: dict[str, str] = {}
+
+    @property
+    def episode_id(self) -> str:
+        """What tells the episode from others: a hash of group key, fingerprint and beginning."""
+        key = msgspec.json.encode((self.group_key, self.fingerprint, self.starts_at))
+        return hashlib.sha256(key).hexdigest()[:32]
 
 
 ANSWER_BOUNDS_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25)

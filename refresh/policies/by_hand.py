@@ -1,4 +1,4 @@
-"""What a person orders: all pairs of the window, as the paper does, or what a policy would buy now."""
+"""What a person or an alert orders: all pairs of the window, as the paper does, or what a policy would buy now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from refresh.policies.adaptive import PolicyOptions
 from refresh.policies.naming import Policy, open_policy
 from refresh.policies.plan import Plan, View
-from tidegate.contracts import Trigger
+from tidegate.contracts import RefreshOrder, Trigger
 
 Rows = Literal["all", "ordered"]
 
@@ -44,6 +44,59 @@ class ByHand:
         order_id = f"{view.order_id}-{self.rows}"
         order = msgspec.structs.replace(plan.order, order_id=order_id, trigger=Trigger.OPERATOR)
         return replace(plan, order=order, replaces_rows=False, explanation=f"by hand: {plan.explanation}")
+
+
+@dataclass(frozen=True, slots=True)
+class ByAlert:
+    """A policy whose order an alert places: the rows that pay now.
+
+    There always is an order, be it one without rows, so that what the alert brought about is known by one.
+
+    Attributes
+    ----------
+    policy : Policy     that plans
+    number : int        of the request, in its run
+    alert : str         its name, for people
+    """
+
+    policy: Policy
+    number: int
+    alert: str
+
+    @property
+    def name(self) -> str:
+        """What was asked for."""
+        return f"{self.policy.name} by alert"
+
+    def plan(self, view: View) -> Plan:
+        """Plan as the policy does, and sign the order."""
+        plan = self.policy.plan(view)
+        order = plan.order or RefreshOrder(order_id="", window_end_ms=view.window_end_ms, trigger=Trigger.ALERT)
+        signed = msgspec.structs.replace(order, order_id=f"{view.order_id}-alert-{self.number}", trigger=Trigger.ALERT)
+        explanation = f"asked for by the alert {self.alert}: {plan.explanation}"
+        return replace(plan, order=signed, replaces_rows=False, explanation=explanation)
+
+
+def open_by_alert(
+    policy: str, pane_ms: int, options: PolicyOptions, top_n: int = 5, *, number: int, alert: str
+) -> ByAlert:
+    """Make what plans an alert's order.
+
+    Parameters
+    ----------
+    policy : that of the run, as `open_policy` takes it: an adaptive one weighs rows as it always does; of another one
+        an alert makes the refresh due, in its frame (estimator and backoff)
+
+    Raises
+    ------
+    RequestError
+        If there is no such policy.
+    """
+    is_adaptive = policy.startswith("adaptive")
+    planner = open_policy(policy, pane_ms, options, top_n)
+    if not is_adaptive:
+        planner = open_policy("always+own" if policy.endswith("+own") else "always", pane_ms, options, top_n)
+    return ByAlert(planner, number, alert)
 
 
 def open_by_hand(rows: Rows, policy: str, pane_ms: int, options: PolicyOptions, top_n: int = 5) -> ByHand:

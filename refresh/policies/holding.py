@@ -14,7 +14,6 @@ import msgspec
 import numpy as np
 
 from refresh.policies.plan import Plan, PolicyState, View
-from tidegate.contracts import Trigger
 
 
 def after_failure(
@@ -44,9 +43,9 @@ def after_success(left: PolicyState) -> PolicyState:
 def held(plan: Plan, view: View) -> Plan:
     """Take the order out of a plan while orders wait; without a table there is nothing to keep fresh either.
 
-    A person's order is never held.
+    What was asked for from outside is never held.
     """
-    if plan.order is None or plan.order.trigger is Trigger.OPERATOR or view.pane >= view.state.held_until_pane:
+    if plan.order is None or plan.order.trigger.is_apart or view.pane >= view.state.held_until_pane:
         return plan
     n_failed, n_panes = view.state.n_failed_orders, view.state.held_until_pane - view.pane
     without_this = tuple((pane, n) for pane, n in plan.state.calls if pane != view.pane)

@@ -76,8 +76,8 @@ def serving_version(tables: TableStore, record: PaneRecord | None) -> int | None
 
 
 def is_chosen_by_a_person(tables: TableStore, version: int) -> bool:
-    """Whether the pointer's last move was to `version`, and not that of a refresh that no person ordered."""
+    """Whether the pointer's last move was to `version`, and not that of a refresh that the run itself ordered."""
     moves = tables.history()
     if not moves or moves[-1].to_version != version:
         return False
-    return moves[-1].action != "publish" or moves[-1].why == Trigger.OPERATOR
+    return moves[-1].action != "publish" or moves[-1].why in (Trigger.OPERATOR, Trigger.ALERT)
