@@ -100,7 +100,9 @@ class RowCache:
             label_mass=np.where(is_known, self._label_mass[at], np.float32(np.nan)),
         )
 
-    def knows(self, pairs: NDArray[np.int64], retrieved: NDArray[np.int32], before_pane: int) -> NDArray[np.bool_]:
+    def knows(
+        self, pairs: NDArray[np.int64], retrieved: NDArray[np.int32], before_pane: int, from_pane: int = 0
+    ) -> NDArray[np.bool_]:
         """Tell which pairs were inferred before a pane with which first cluster of the retrieved line: bool[n].
 
         What a policy may expect to have for nothing; whether it does is decided by the row key.
@@ -109,8 +111,9 @@ class RowCache:
         ----------
         pairs : int64[n]
         retrieved : int32[n]
+        from_pane : what was inferred before was answered by other weights
         """
-        known = [contexts for pane, contexts in self._contexts.items() if pane < before_pane]
+        known = [contexts for pane, contexts in self._contexts.items() if from_pane <= pane < before_pane]
         if not known:
             return np.zeros(pairs.shape[0], np.bool_)
         return np.isin(context_codes(pairs, retrieved), np.concatenate(known))
