@@ -2,18 +2,27 @@
 
 Fresh context can repair what a row is told, not what the model has learnt. New weights are asked for when the hit
 rate stays below its level after the last fine-tune although context is fresh, when drift against the window that the
-weights were tuned on persists, or when the weights pass an age limit. One flag stays open until it is answered.
+weights were tuned on persists, or when the weights pass an age limit. One flag stays open until a person has answered
+it; then what persists is counted anew, and age from there.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import msgspec
 
 from tidegate.contracts import DriftReport, FineTuneFlag, FineTuneReason
 
 _MS_PER_DAY = 86_400_000
+
+
+class FlagAnswer(StrEnum):
+    """What a person has said to a flag."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,10 @@ class FineTuneState(msgspec.Struct, frozen=True, kw_only=True):
     n_panes_drifted: int = 0
     n_panes_below: int = 0
     is_flagged: bool = False
+    flag_id: str | None = None
+    """Of the flag that is open."""
+    answered_window_end_ms: int | None = None
+    """End of the window at which the last answer to a flag was seen."""
 
     @property
     def hit_rate_level(self) -> float | None:
@@ -92,7 +105,19 @@ def judge_weights(
     flag = FineTuneFlag(
         flag_id=f"{pane.run_id}-{pane.window_end_ms}", window_end_ms=pane.window_end_ms, reason=reason, numbers=numbers
     )
-    return msgspec.structs.replace(state, is_flagged=True), flag
+    return msgspec.structs.replace(state, is_flagged=True, flag_id=flag.flag_id), flag
+
+
+def answered(state: FineTuneState, window_end_ms: int) -> FineTuneState:
+    """Lower the flag: a person has answered it. What goes on persisting is flagged again after its patience. Pure."""
+    return msgspec.structs.replace(
+        state,
+        is_flagged=False,
+        flag_id=None,
+        n_panes_drifted=0,
+        n_panes_below=0,
+        answered_window_end_ms=window_end_ms,
+    )
 
 
 def _fold(state: FineTuneState, pane: PaneEvidence, options: FlagOptions) -> FineTuneState:
@@ -132,6 +157,7 @@ def _reason(
             "panes": state.n_panes_drifted,
         }
     age_days = (pane.window_end_ms - state.tuned_window_end_ms) / _MS_PER_DAY
-    if age_days > options.max_age_days:
+    excused_until_ms = max(state.tuned_window_end_ms, state.answered_window_end_ms or 0)
+    if pane.window_end_ms - excused_until_ms > options.max_age_days * _MS_PER_DAY:
         return FineTuneReason.AGE, {"age_days": age_days, "max_age_days": options.max_age_days}
     return None

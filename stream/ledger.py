@@ -9,8 +9,10 @@ from __future__ import annotations
 from sqlalchemy import Table, func, select
 
 from stream.database import add_rows
+from stream.fine_tune_book import add_flagged
 from stream.run_reader import RunReader
 from stream.schema import pane_decisions, pane_records, pane_reports, pane_results
+from tidegate.contracts import FineTune
 
 REPORTS, DECISIONS, RESULTS, RECORDS = pane_reports, pane_decisions, pane_results, pane_records
 
@@ -18,10 +20,13 @@ REPORTS, DECISIONS, RESULTS, RECORDS = pane_reports, pane_decisions, pane_result
 class Ledger(RunReader):
     """Reads and writes the answers to a run's panes."""
 
-    def put(self, table: Table, pane: int, body: bytes) -> bool:
-        """Write an answer unless there is one; returns whether this one stands."""
+    def put(self, table: Table, pane: int, body: bytes, flagged: FineTune | None = None) -> bool:
+        """Write an answer unless there is one, with the fine-tune that it flags; returns whether this one stands."""
         with self.database.writing() as connection:
-            return add_rows(connection, table, [{"run_id": self.run_id, "pane": pane, "body": body}]) == 1
+            stands = add_rows(connection, table, [{"run_id": self.run_id, "pane": pane, "body": body}]) == 1
+            if stands and flagged is not None:
+                add_flagged(connection, flagged)
+        return stands
 
     def get(self, table: Table, pane: int) -> bytes | None:
         """Read an answer; None where there is none yet."""

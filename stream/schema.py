@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 WHOLE_RUN = -1
 """The shard that holds all partitions of a run."""
 
@@ -146,4 +146,15 @@ pane_decisions = _of_run("pane_decisions", _key("pane"), Column("body", LargeBin
 pane_results = _of_run("pane_results", _key("pane"), Column("body", LargeBinary, nullable=False))
 pane_records = _of_run("pane_records", _key("pane"), Column("body", LargeBinary, nullable=False))
 
-OF_A_RUN = tuple(table for table in metadata.sorted_tables if table not in (store_info, runs))
+# What persons decide outlives a run that is begun anew: it is found again under the same name.
+fine_tunes = Table(
+    "fine_tunes",
+    metadata,
+    Column("fine_tune_id", String(64), primary_key=True),
+    Column("run_id", String(32), nullable=False, index=True),
+    Column("window_end_ms", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+OF_A_RUN = tuple(table for table in metadata.sorted_tables if table not in (store_info, runs, fine_tunes))

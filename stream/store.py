@@ -10,10 +10,12 @@ from sqlalchemy import update
 
 from stream.checkpoint import counts_of_bytes
 from stream.database import Database, put_rows
+from stream.fine_tune_book import add_flagged
 from stream.pane_merge import merge_parts
 from stream.run_reader import run_id_of
 from stream.schema import WHOLE_RUN, pane_parts, pane_records, runs
 from stream.shard_store import ShardStore, open_run
+from tidegate.contracts import FineTune
 from tidegate.counts import BucketedCounts
 
 
@@ -52,13 +54,15 @@ class RunStore(ShardStore):
         parts = [counts_of_bytes(row.keys, row.counts) for row in open_panes]
         return BucketedCounts.merge([super().counts(first_pane, last_pane), *parts])
 
-    def record_pane(self, pane: int, body: bytes) -> None:
-        """Keep what was decided at the end of `pane`, and merge the pane's counts into one row."""
+    def record_pane(self, pane: int, body: bytes, flagged: FineTune | None = None) -> None:
+        """Keep what was decided at the end of `pane`, with the fine-tune that it flagged, and merge its counts."""
         number = self._commit_number + 1
         with self.database.writing() as connection:
             if self._advance(connection, number):
                 merge_parts(connection, self.run_id, pane)
                 put_rows(connection, pane_records, [{"run_id": self.run_id, "pane": pane, "body": body}])
+                if flagged is not None:
+                    add_flagged(connection, flagged)
         self._commit_number = number
 
     def finish(self) -> None:

@@ -92,3 +92,178 @@ class Judge(Protocol):
     def __call__(self, job: Job) -> tuple[GateVerdict, ...]:
         """Judge; whatever it raises is recorded as the failure, never as a pass."""
         ...
+
+
+class Runner:
+    """Drives fine-tunes as far as a machine may.
+
+    Parameters
+    ----------
+    book : FineTuneBook
+    folder : Path          of all fine-tunes; each has one in it, by its name
+    curate, train, judge   the work
+    by : str               who does it, for the record
+    tell : tells persons that they are needed; what it raises is logged, and they are told at the next run
+    on_step : called with the record after each step
+    """
+
+    def __init__(
+        self,
+        book: FineTuneBook,
+        folder: Path,
+        curate: Curate,
+        train: Train,
+        judge: Judge,
+        clock: Clock,
+        *,
+        by: str,
+        tell: Callable[[FineTune], None] | None = None,
+        on_step: Callable[[FineTune], None] = lambda _: None,
+        on_progress: OnProgress = lambda *_: None,
+    ) -> None:
+        self._book, self._folder, self._clock, self._by = book, folder, clock, by
+        self._curate, self._train, self._judge = curate, train, judge
+        self._tell, self._on_step, self._on_progress = tell, on_step, on_progress
+
+    def run(self, fine_tune_id: str) -> FineTune:
+        """Go on from where it is until a person is needed; returns what it is then.
+
+        Raises
+        ------
+        UnknownFineTuneError
+            If there is no such fine-tune.
+        ConflictError
+            If another process works on it, or somebody has changed it meanwhile.
+        StoreError
+            If the store refuses; the work that was done is found at the next run.
+        """
+        known(self._book, fine_tune_id)
+        with _held(self._folder / fine_tune_id) as folder:
+            record = known(self._book, fine_tune_id)
+            while record.status is FineTuneStatus.FLAGGED or record.status in lifecycle.WORKING:
+                record = self._advanced(record, folder)
+                self._on_step(record)
+            return self._told(record)
+
+    def _advanced(self, record: FineTune, folder: Path) -> FineTune:
+        if record.status is FineTuneStatus.FLAGGED:  # 1
+            why = f"attempt {record.attempt}"
+            return self._put(lifecycle.take(record, FineTuneAction.BEGIN, self._actor(), why))
+        job = Job(record, folder, _Wanted(self._book, record, self._clock).is_lost, self._on_progress)
+        try:
+            after = self._worked(job)
+        except ConflictError:
+            raise
+        except Exception as error:  # whatever went wrong in the work is a failure of this fine-tune, and recorded
+            problem = str(error) if isinstance(error, TidegateError) else f"{type(error).__name__}: {error}"
+            _LOG.warning("%s failed while %s: %s", record.fine_tune_id, record.status, problem, exc_info=error)
+            after = lifecycle.failed(record, self._actor(), problem)
+        return self._put(after)  # 2
+
+    def _worked(self, job: Job) -> FineTune:
+        record = job.record
+        if record.status is FineTuneStatus.CURATING:
+            make_room(job.folder, record.attempt)
+            found = self._curate(job)
+            return lifecycle.curated(
+                record,
+                self._actor(),
+                base_fingerprint=found.base_fingerprint,
+                sample_checksum=found.sample_checksum,
+                numbers=found.numbers,
+            )
+        if record.status is FineTuneStatus.TRAINING:
+            made = self._train(job)
+            fingerprint = made.candidate_fingerprint
+            return lifecycle.trained(record, self._actor(), candidate_fingerprint=fingerprint, numbers=made.numbers)
+        verdicts = self._judge(job)
+        if not verdicts:
+            raise FineTuneError("no gate has judged the candidate", "Let the gates run", place=record.fine_tune_id)
+        return lifecycle.judged(record, self._actor(), verdicts)
+
+    def _actor(self) -> Actor:
+        return Actor(self._by, self._clock.now_ms())
+
+    def _put(self, after: FineTune) -> FineTune:
+        if self._book.put(after):
+            return after
+        found = known(self._book, after.fine_tune_id)
+        last = found.steps[-1]
+        raise ConflictError(
+            f"{last.by} has taken the step {last.action} meanwhile ({last.why}): it is {found.status}",
+            "Nothing is to be done; what was worked out is kept in its folder",
+            place=after.fine_tune_id,
+        )
+
+    def _told(self, record: FineTune) -> FineTune:
+        """Tell persons that they are needed, once."""
+        is_news = record.n_told_steps < len(record.steps)
+        if self._tell is None or record.status not in lifecycle.NEEDS_PERSON or not is_news:
+            return record
+        try:
+            self._tell(record)  # 3
+        except TidegateError as error:
+            _LOG.warning("persons could not be told of %s: %s", record.fine_tune_id, error)
+            return record
+
+        def noted(now: FineTune) -> FineTune:
+            return lifecycle.told(now) if len(now.steps) == len(record.steps) else now
+
+        return changed(self._book, record.fine_tune_id, noted)
+
+
+class _Wanted:
+    """Looks every few seconds whether the record is still the one that is being worked on."""
+
+    _LOOK_SECONDS = 5.0
+
+    def __init__(self, book: FineTuneBook, record: FineTune, clock: Clock) -> None:
+        self._book, self._record, self._clock = book, record, clock
+        self._looked_seconds = clock.monotonic_seconds()
+        self._is_lost = False
+
+    def is_lost(self) -> bool:
+        """Whether somebody has changed it."""
+        now_seconds = self._clock.monotonic_seconds()
+        if not self._is_lost and now_seconds - self._looked_seconds >= self._LOOK_SECONDS:
+            self._looked_seconds = now_seconds
+            try:
+                found = self._book.get(self._record.fine_tune_id)
+            except TidegateError:  # the store is away: hours of work are not thrown away for that
+                return False
+            self._is_lost = found is None or found.revision != self._record.revision
+        return self._is_lost
+
+
+def make_room(folder: Path, attempt: int) -> None:
+    """Put what the attempt before made into a folder of its own (``attempt-N``); doing it again changes nothing."""
+    if attempt == 1 or (folder / f"attempt-{attempt - 1}").exists():
+        return
+    partial = folder / f"attempt-{attempt - 1}.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    for name in _OF_AN_ATTEMPT:
+        if (folder / name).exists():
+            (folder / name).rename(partial / name)
+    partial.rename(folder / f"attempt-{attempt - 1}")
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[Path]:
+    """Hold the folder of a fine-tune, against other processes that would work on it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise FineTuneError(
+            f"its folder cannot be written: {error.strerror}", "Free space or mend its permissions", place=str(folder)
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(
+                "another process works on it", "Wait until it is done, or end it", place=folder.name
+            ) from None
+        yield folder
+    finally:
+        os.close(descriptor)

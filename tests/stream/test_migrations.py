@@ -14,6 +14,7 @@ import pytest
 from stream.closing import PaneClosing
 from stream.database import Database
 from stream.predictions import Predictions, no_predictions
+from stream.schema import SCHEMA_VERSION
 from stream.sequences import SequenceOptions
 from stream.shard import ShardOptions
 from stream.store import RunStore
@@ -120,16 +121,16 @@ def test_a_store_of_version_1_is_migrated_and_its_run_ends_as_an_undisturbed_one
     assert _result(tmp_path / "old.db") == _result(tmp_path / "undisturbed.db")
     with sqlite3.connect(tmp_path / "old.db") as migrated:
         tables = {name for (name,) in migrated.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        assert migrated.execute("SELECT schema_version FROM store_info").fetchall() == [(2,)]
+        assert migrated.execute("SELECT schema_version FROM store_info").fetchall() == [(SCHEMA_VERSION,)]
     migrated.close()
     assert not {name for name in tables if name.endswith("_1")}
 
 
-@pytest.mark.parametrize("version", [0, 3])
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
 def test_a_store_of_a_version_that_is_not_known_is_refused(tmp_path: Path, version: int) -> None:
     Database(tmp_path / "store.db").close()
     with sqlite3.connect(tmp_path / "store.db") as database:
         database.execute("UPDATE store_info SET schema_version = ?", (version,))
     database.close()
-    with pytest.raises(StoreError, match=rf"schema version {version} where this program knows 2"):
+    with pytest.raises(StoreError, match=rf"schema version {version} where this program knows {SCHEMA_VERSION}"):
         Database(tmp_path / "store.db")

@@ -34,7 +34,7 @@ from tidegate.cli.refreshing import Refreshing
 from tidegate.cli.stream_settings import drift_options, sequence_options
 from tidegate.clock import ManualClock
 from tidegate.config import load_settings
-from tidegate.contracts import OrderPlaced
+from tidegate.contracts import FineTune, OrderPlaced
 from tidegate.counts import BucketedCounts, pack_transitions
 from tidegate.errors import ConfigError
 from tidegate.group_config import GroupSettings
@@ -70,8 +70,8 @@ class FragileLedger(Ledger):
 
     points: Points
 
-    def put(self, table: Table, pane: int, body: bytes) -> bool:
-        stands = super().put(table, pane, body)
+    def put(self, table: Table, pane: int, body: bytes, flagged: FineTune | None = None) -> bool:
+        stands = super().put(table, pane, body, flagged)
         self.points.pass_by()
         return stands
 

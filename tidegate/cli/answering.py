@@ -8,14 +8,16 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from tidegate.cli.deciding import Deciding
+from tidegate.cli.flagging import fine_tune_of
 from tidegate.cli.records import PaneDecision, PaneRecord, PaneReport, decode_record
 from tidegate.cli.refreshing import Refreshing
+from tidegate.clock import Clock, SystemClock
 from tidegate.contracts import OrderPlaced, RefreshResult, encode
 from tidegate.errors import ConfigError
 
@@ -43,6 +45,7 @@ class Controller:
     deciding: Deciding
     announce: Announce
     on_record: Callable[[PaneRecord], None] = lambda _: None
+    clock: Clock = field(default_factory=SystemClock)
 
     def advance(self) -> bool:
         """Decide the next reported pane, or record it where its result is there; False where neither can be."""
@@ -62,7 +65,7 @@ class Controller:
         before = self.ledger.get(RECORDS, pane - 1)
         last = None if before is None else decode_record(before)
         record = self.deciding.conclude(decision.record, known, last)
-        if self.ledger.put(RECORDS, pane, encode(record)):
+        if self.ledger.put(RECORDS, pane, encode(record), fine_tune_of(record, self.clock.now_ms())):
             self.on_record(record)
         return True
 

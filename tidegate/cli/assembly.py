@@ -13,6 +13,7 @@ from refresh.row_cache import RowCache
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
 from stream.events import Source
+from stream.fine_tune_book import StoredFineTunes
 from stream.sequences import SequenceOptions
 from stream.sources import open_source
 from stream.store import RunStore
@@ -20,6 +21,7 @@ from stream.worker import StreamWorker
 from tidegate.cli.deciding import Deciding
 from tidegate.cli.engine_keeper import OnTraining, open_keeper
 from tidegate.cli.engine_settings import retrieval_of
+from tidegate.cli.flagging import FlagAnswers, make_good
 from tidegate.cli.gating import gating_of
 from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
@@ -107,7 +109,9 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
             ),
             scoring=Scoring(measuring, tables),
         )
-        yield Assembly(source, parts, [decode_record(body) for body in store.records().values()])
+        records = [decode_record(body) for body in store.records().values()]
+        make_good(store, records[-1] if records else None, lambda: records, clock.now_ms())
+        yield Assembly(source, parts, records)
 
 
 def policy_of(settings: RunSettings, sequences: SequenceOptions) -> Policy:
@@ -162,4 +166,5 @@ def deciding_of(
         course=course_options(settings, sequences),
         top_n=settings.top_n,
         retrieval=retrieval_of(settings),
+        flag_answer=FlagAnswers(StoredFineTunes(measuring.reader.database), measuring.reader.run_id),
     )

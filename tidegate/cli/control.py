@@ -15,10 +15,12 @@ from typing import Any
 
 import click
 
+from stream.ledger import RECORDS
 from tidegate.cli.answering import Controller, is_over
 from tidegate.cli.assembly import deciding_of
+from tidegate.cli.flagging import make_good
 from tidegate.cli.options import given_flags, settings_options
-from tidegate.cli.records import PaneRecord
+from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.roles import Role, open_role, show_log
 from tidegate.cli.stopping import stop_signal
 from tidegate.clock import SystemClock
@@ -59,8 +61,22 @@ def control(role: Role, stop: threading.Event) -> None:
         deciding_of(role.settings, role.measuring, role.tables, role.sequences, role.row_cache()),
         role.topics.announce,
         _log_record,
+        role.clock,
     )
+    _make_good(role)
     asyncio.run(_serve(role, Attention(role, controller), stop))
+
+
+def _make_good(role: Role) -> None:
+    pane = role.ledger.last_pane(RECORDS)
+    body = None if pane is None else role.ledger.get(RECORDS, pane)
+    last = None if body is None else decode_record(body)
+    make_good(
+        role.ledger,
+        last,
+        lambda: [decode_record(each) for each in role.ledger.records().values()],
+        role.clock.now_ms(),
+    )
 
 
 class Attention:

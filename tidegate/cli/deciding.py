@@ -5,12 +5,20 @@ Deterministic in what the store and the table store hold: asked again after a cr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
 
 from refresh.evidence import Evidence
-from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, judge_weights
+from refresh.fine_tune_flag import (
+    FineTuneState,
+    FlagAnswer,
+    FlagOptions,
+    PaneEvidence,
+    answered,
+    judge_weights,
+)
 from refresh.policies import Plan, Policy, PolicyState, View
 from refresh.policies.holding import after_failure, after_success, held
 from refresh.retrieval import Kind, Retrieval
@@ -45,7 +53,12 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Deciding:
-    """The policy, the judge of the weights and the watch over the course of drift, over a run's store and tables."""
+    """The policy, the judge of the weights and the watch over the course of drift, over a run's store and tables.
+
+    Attributes
+    ----------
+    flag_answer : what a person has said to the flag of this name (None: the open one, of before flags had names)
+    """
 
     measuring: Measuring
     history: History
@@ -56,15 +69,22 @@ class Deciding:
     course: CourseOptions
     top_n: int
     retrieval: Retrieval = field(default_factory=Retrieval)
+    flag_answer: Callable[[str | None], FlagAnswer | None] = lambda _: None
 
     def begin(self, closing: PaneClosing, before: PaneRecord | None) -> PaneRecord:
         """Record of a closed pane before anything is decided: what serves and which weights answer."""
+        window_end_ms = self.measuring.window_end_ms(closing.pane)
+        fine_tune, answer = before.fine_tune if before else None, None
+        if fine_tune is not None and fine_tune.is_flagged:
+            answer = self.flag_answer(fine_tune.flag_id)
+            fine_tune = fine_tune if answer is None else answered(fine_tune, window_end_ms)
         return PaneRecord(
             pane=closing.pane,
-            window_end_ms=self.measuring.window_end_ms(closing.pane),
+            window_end_ms=window_end_ms,
             table_version=serving_version(self.tables, before),
             model=before.model if before else None,
-            fine_tune=before.fine_tune if before else None,
+            fine_tune=fine_tune,
+            flag_answer=answer,
             n_clusters=len(self.measuring.reader.cluster_names()),
             course=before.course if before else None,
         )

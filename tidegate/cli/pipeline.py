@@ -8,7 +8,8 @@ in what the store holds, so a crash anywhere before the record is answered by do
 3. Carry the plan out; publish the table if it changed and passes the gates: publishing twice is publishing once
    (`tidegate.cli.refreshing`).
 4. Judge the weights; flag a fine-tune.
-5. Record report, decision, result and the serving version in the store. Only now the next pane is counted.
+5. Record report, decision, result, the serving version and a flagged fine-tune in the store. Only now the next pane is
+   counted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from stream.predictions import Predictions
 from stream.store import RunStore
 from stream.worker import StreamWorker
 from tidegate.cli.deciding import Deciding
+from tidegate.cli.flagging import fine_tune_of
 from tidegate.cli.records import PaneRecord
 from tidegate.cli.refreshing import Refreshing
 from tidegate.cli.scoring import Scoring
@@ -77,7 +79,8 @@ class Pipeline:
         if planned is not None and planned.asks_for_refresh:
             result = refreshing.execute(record, planned, self._on_rows)  # 3
         record = deciding.conclude(record, result, self._last)  # 4
-        self._parts.store.record_pane(closed.pane, encode(record))  # 5
+        now_ms = refreshing.clock.now_ms()
+        self._parts.store.record_pane(closed.pane, encode(record), fine_tune_of(record, now_ms))  # 5
         self._last = record
         self._on_record(record)
         return self._parts.scoring.predictions(record, closed.first_pane)

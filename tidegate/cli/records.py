@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from refresh.evidence import Memory
-from refresh.fine_tune_flag import FineTuneState
+from refresh.fine_tune_flag import FineTuneState, FlagAnswer
 from refresh.policies import PolicyState
 from stream.closing import PaneClosing
 from stream.drift.course import CourseState
@@ -29,6 +29,8 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     table_version: int | None = None
     model: str | None = None
     fine_tune: FineTuneState | None = None
+    flag_answer: FlagAnswer | None = None
+    """What a person had answered to the open flag, where that was seen at this pane."""
     course: CourseState | None = None
     """What the detector remembers after this pane; what it said of it is in the report."""
     n_clusters: int = 0

@@ -7,7 +7,7 @@ pane before, the version of the table that served, the rows that were known. Rep
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import msgspec
@@ -68,11 +68,12 @@ class Replaying:
         if missing is not None:
             return Replay(record, Outcome.IMPOSSIBLE, missing)
         closing = PaneClosing(record.pane, first_pane, is_last=False)
+        deciding = replace(self.deciding, flag_answer=lambda _: record.flag_answer)  # not one that was given later
         begun = msgspec.structs.replace(
-            self.deciding.begin(closing, before), table_version=_base_version(record), n_clusters=record.n_clusters
+            deciding.begin(closing, before), table_version=_base_version(record), n_clusters=record.n_clusters
         )
-        decided, _ = self.deciding.decide(closing, begun, record.report, before)
-        again = self.deciding.conclude(decided, record.result, before)
+        decided, _ = deciding.decide(closing, begun, record.report, before)
+        again = deciding.conclude(decided, record.result, before)
         different = [name for name in PaneRecord.__struct_fields__ if _bytes(again, name) != _bytes(record, name)]
         if different:
             return Replay(record, Outcome.DIFFERENT, f"another {', another '.join(different)}")

@@ -81,6 +81,7 @@ class Watcher:
     def __init__(self, assembly: Assembly, metrics: Metrics, bars: Bars) -> None:
         self._tables, self._metrics, self._bars = assembly.parts.refreshing.tables, metrics, bars
         self.records = list(assembly.records)
+        self._show_flag(assembly.last_record)
         bars.begin(sum(assembly.parts.worker.outcomes.values()), assembly.source.n_records_expected)
 
     def on_batch(self, batch: BatchAccount) -> None:
@@ -103,8 +104,17 @@ class Watcher:
             self._bars.on_decision(record.decision.explanation)
         if record.result is not None:
             self._metrics.observe_result(record.result)
+        self._show_flag(record)
         if record.table_version is not None:
             self._show_table(record.table_version)
+
+    def _show_flag(self, record: PaneRecord | None) -> None:
+        """Show whether a flag is open: also one from before a restart, and none once it is answered."""
+        state = record.fine_tune if record else None
+        if state is not None and state.is_flagged:
+            self._metrics.observe_fine_tune_flag()
+        elif state is not None:
+            self._metrics.observe_fine_tune_verdict()
 
     def _show_table(self, version: int) -> None:
         manifest = self._tables.manifest(version)
