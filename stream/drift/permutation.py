@@ -251,18 +251,32 @@ def permute(scratch: Scratch, n_successors: int, slope: float, signs: NDArray[np
 
 @kernel
 def permute_form(form: NDArray[np.float64], signs: NDArray[np.int8], statistics: NDArray[np.float64]) -> None:
-    """Values of a form under one block of masks, int8[buckets, k]. `O(buckets^2 k)`, vectorised; allocates O(k)."""
+    """Values of a form under one block of masks, int8[buckets, k]. `O(buckets^2 k)`, vectorised.
+
+    Allocates `O(buckets k)`: signs as floats, since bytes have no short way to products of floats.
+    """
     n_buckets = form.shape[0]
+    floats = signs.astype(np.float64)
     inner = np.empty(statistics.shape[0])
     statistics[:] = 0.0
     for b in range(n_buckets):
-        inner[:] = form[b, b]  # the diagonal is the same under every mask; every other entry stands for two
-        for c in range(b):
-            entry = form[b, c] + form[c, b]
-            for k in range(inner.shape[0]):
-                inner[k] += entry * np.float64(signs[b, k] * signs[c, k])
+        own = floats[b]
         for k in range(inner.shape[0]):
-            statistics[k] += inner[k]
+            inner[k] = form[b, b] * own[k]  # squared below: the diagonal is the same under every mask
+        in_fours = b - b % 4
+        for c in range(0, in_fours, 4):  # four at a time: `inner` is read and written a quarter as often
+            e0, e1 = form[b, c] + form[c, b], form[b, c + 1] + form[c + 1, b]  # every other entry stands for two
+            e2, e3 = form[b, c + 2] + form[c + 2, b], form[b, c + 3] + form[c + 3, b]
+            f0, f1, f2, f3 = floats[c], floats[c + 1], floats[c + 2], floats[c + 3]
+            for k in range(inner.shape[0]):
+                inner[k] = inner[k] + e0 * f0[k] + e1 * f1[k] + e2 * f2[k] + e3 * f3[k]
+        for c in range(in_fours, b):
+            entry = form[b, c] + form[c, b]
+            other = floats[c]
+            for k in range(inner.shape[0]):
+                inner[k] += entry * other[k]
+        for k in range(inner.shape[0]):
+            statistics[k] += own[k] * inner[k]
 
 
 @kernel
