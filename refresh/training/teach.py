@@ -5,9 +5,9 @@ Only the last position answers, so only its logits are computed and only they be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,19 @@ class TrainingBudget:
     reading_accuracy: float = 0.99
 
 
+class Learner(Protocol):
+    """What a course teaches."""
+
+    @property
+    def trained(self) -> Mapping[str, torch.nn.Parameter]:
+        """Weights that are taught, by name."""
+        ...
+
+    def losses(self, samples: Samples) -> torch.Tensor:
+        """Loss of each sample, nats: float32[n]."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Pupil:
     """A model with how it is asked.
@@ -73,6 +86,11 @@ class Pupil:
     model: LlamaForCausalLM
     prompts: PromptBuilder
     vocabulary: dict[str, int]
+
+    @property
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """Weights that are taught, by name: all of them."""
+        return dict(self.model.named_parameters())
 
     @property
     def codes(self) -> CodeTokens:
@@ -151,7 +169,7 @@ def teach_reading(pupil: Pupil, budget: TrainingBudget, *, seed: int, on_progres
     """
     generator = np.random.default_rng((seed, 3))
     capacity, n_retrieved = pupil.prompts.codebook.capacity, pupil.prompts.n_retrieved
-    course = _Course(pupil, budget.reading_rate, budget.reading_steps)
+    course = Course(pupil, budget.reading_rate, budget.reading_steps)
     losses: list[float] = []
     for step in range(1, budget.reading_steps + 1):
         losses.append(course.step(reading_samples(budget.batch_size, capacity, generator, n_retrieved)))
@@ -185,46 +203,112 @@ def teach_transitions(
     n_reading = round(budget.batch_size * budget.reading_share)
     n_taught = budget.batch_size - n_reading
     n_steps = budget.transition_epochs * -(-len(samples) // n_taught)
-    course = _Course(pupil, budget.transition_rate, n_steps)
+    course = Course(pupil, budget.transition_rate, n_steps)
     losses: list[float] = []
     for _ in range(budget.transition_epochs):
         order = generator.permutation(len(samples))
         for at in range(0, len(samples), n_taught):
             taught = samples[order[at : at + n_taught]]
-            losses.append(course.step(_with_reading(taught, n_reading, pupil.prompts, generator)))
+            prompts = pupil.prompts
+            batch = with_reading(taught, n_reading, prompts.codebook.capacity, generator, prompts.n_retrieved)
+            losses.append(course.step(batch))
             on_progress("transitions", len(losses), n_steps)
     return losses
 
 
-def _with_reading(taught: Samples, n_reading: int, prompts: PromptBuilder, generator: np.random.Generator) -> Samples:
-    n_known, capacity = min(n_reading // 2, len(taught)), prompts.codebook.capacity
+def with_reading(
+    taught: Samples, n_reading: int, capacity: int, generator: np.random.Generator, n_retrieved: int = 1
+) -> Samples:
+    """Add samples that read a random line: half of them in contexts of `taught`, the others anywhere."""
+    if not n_reading:
+        return taught
+    n_known = min(n_reading // 2, len(taught))
     c1, c2 = taught.c1[:n_known], taught.c2[:n_known]
-    known = counterfactual_lines(c1, c2, capacity, generator, prompts.n_retrieved)
-    unknown = reading_samples(n_reading - n_known, capacity, generator, prompts.n_retrieved)
+    known = counterfactual_lines(c1, c2, capacity, generator, n_retrieved)
+    unknown = reading_samples(n_reading - n_known, capacity, generator, n_retrieved)
     return Samples.concatenate([taught, known, unknown])
 
 
-class _Course:
-    """AdamW with a warm-up and a linear descent over a known number of steps."""
+class Course:
+    """AdamW with a warm-up and a linear descent over a known number of steps.
 
-    def __init__(self, pupil: Pupil, peak_rate: float, n_steps: int) -> None:
+    Parameters
+    ----------
+    learner : Learner
+    peak_rate : float              learning rate
+    n_steps : int                  the most there can be
+    rows_at_once : int, optional   of a batch; the gradients of its parts are added up
+    max_norm : float, optional     that gradients are cut to
+
+    Attributes
+    ----------
+    n_done : int     steps taken
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        peak_rate: float,
+        n_steps: int,
+        *,
+        rows_at_once: int | None = None,
+        max_norm: float | None = None,
+    ) -> None:
         import torch
 
-        self._pupil = pupil
+        self._learner, self._trained = learner, dict(learner.trained)
+        self._peak_rate, self._n_steps = peak_rate, n_steps
+        self._rows_at_once, self._max_norm = rows_at_once, max_norm
         self._optimizer = torch.optim.AdamW(
-            pupil.model.parameters(), lr=peak_rate, betas=(0.9, 0.98), weight_decay=0.0, foreach=True
+            list(self._trained.values()), lr=peak_rate, betas=(0.9, 0.98), weight_decay=0.0, foreach=True
         )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, lambda step: min((step + 1) / _WARM_UP, max(_FLOOR, 1 - step / n_steps))
-        )
+        self.n_done = 0
 
     def step(self, samples: Samples) -> float:
         """Learn from one batch; returns its weighted mean loss."""
         import torch
 
-        loss = (self._pupil.losses(samples) * torch.from_numpy(samples.weight)).mean()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._rate
         self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss = sum(self._backward(part, len(samples)) for part in self._parts(samples))
+        if self._max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self._trained.values(), self._max_norm)
         self._optimizer.step()
-        self._schedule.step()
+        self.n_done += 1
+        return loss
+
+    @property
+    def _rate(self) -> float:
+        return self._peak_rate * min((self.n_done + 1) / _WARM_UP, max(_FLOOR, 1 - self.n_done / self._n_steps))
+
+    def _parts(self, samples: Samples) -> list[Samples]:
+        rows = self._rows_at_once or len(samples)
+        return [samples[at : at + rows] for at in range(0, len(samples), rows)]
+
+    def _backward(self, part: Samples, n_samples: int) -> float:
+        import torch
+
+        losses = self._learner.losses(part)
+        weighted = losses * torch.from_numpy(part.weight).to(losses.device)
+        loss = weighted.mean() if len(part) == n_samples else weighted.sum() / n_samples
+        loss.backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return what the optimizer remembers, by ``KIND.WEIGHT``; with weights and `n_done` it is all of a course."""
+        return {
+            f"{kind}.{name}": tensor.detach().cpu()
+            for name, weights in self._trained.items()
+            for kind, tensor in self._optimizer.state.get(weights, {}).items()
+        }
+
+    def restore(self, state: Mapping[str, torch.Tensor], n_done: int) -> None:
+        """Go on where a course was that had this state after so many steps."""
+        for name, weights in self._trained.items():
+            known = {key.partition(".")[0]: tensor for key, tensor in state.items() if key.partition(".")[2] == name}
+            self._optimizer.state[weights] = {
+                kind: tensor.clone() if kind == "step" else tensor.to(weights.device, copy=True)
+                for kind, tensor in known.items()
+            }
+        self.n_done = n_done
