@@ -19,6 +19,7 @@ from stream.pane_merge import parts_of, put_merged, recode
 from stream.reorder import BEGINNING_OF_TIME_MS, END_OF_TIME_MS
 from stream.run_reader import RunReader, RunState
 from stream.schema import (
+    alert_requests,
     clusters,
     pane_counts,
     pane_decisions,
@@ -178,4 +179,7 @@ def expire_panes(database: Database, run_id: str, before_pane: int, kept: frozen
             is_old = (table.c.run_id == run_id) & (table.c.pane < before_pane) & table.c.pane.not_in(sorted(kept))
             dropped = connection.execute(delete(table).where(is_old)).rowcount
             n_dropped = max(n_dropped, dropped)
+        # What alerts asked for stays, so that an episode is known for as long as it is delivered; its counts go.
+        was_asked = (alert_requests.c.run_id == run_id) & (alert_requests.c.pane < before_pane)
+        connection.execute(update(alert_requests).where(was_asked).values(keys=None, counts=None))
     return n_dropped

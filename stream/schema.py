@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 WHOLE_RUN = -1
 """The shard that holds all partitions of a run."""
 
@@ -145,6 +145,24 @@ pane_reports = _of_run("pane_reports", _key("pane"), Column("body", LargeBinary,
 pane_decisions = _of_run("pane_decisions", _key("pane"), Column("body", LargeBinary, nullable=False))
 pane_results = _of_run("pane_results", _key("pane"), Column("body", LargeBinary, nullable=False))
 pane_records = _of_run("pane_records", _key("pane"), Column("body", LargeBinary, nullable=False))
+
+# Refreshes that alerts ask for, numbered by receipt: an episode of an alert makes one request. `keys` and `counts` are
+# what a decision knew of panes that were open then.
+alert_requests = _of_run(
+    "alert_requests",
+    _key("number"),
+    Column("episode", String(32), nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("pane", BigInteger),
+    Column("decision", LargeBinary),
+    Column("keys", LargeBinary),
+    Column("counts", LargeBinary),
+    Column("result", LargeBinary),
+    Column("answered_ms", BigInteger),
+    UniqueConstraint("run_id", "episode"),
+)
 
 # What persons decide outlives a run that is begun anew: it is found again under the same name.
 fine_tunes = Table(
