@@ -38,3 +38,9 @@ class Ledger(RunReader):
         with self.database.reading() as connection:
             pane = connection.scalar(select(func.max(table.c.pane)).where(table.c.run_id == self.run_id))
         return None if pane is None else int(pane)
+
+    def first_pane_of(self, table: Table) -> int | None:
+        """Find the first pane that has such an answer."""
+        with self.database.reading() as connection:
+            pane = connection.scalar(select(func.min(table.c.pane)).where(table.c.run_id == self.run_id))
+        return None if pane is None else int(pane)
