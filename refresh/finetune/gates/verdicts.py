@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from refresh.finetune.gates.rows import quoted
 from tidegate.contracts import GateVerdict
-
-INTEGRITY = ("files", "manifest", "weights", "tokenizer", "codebook", "base", "samples", "held_out", "unchanged")
-"""Gates that nobody may override: what they refuse is not the candidate that was made, or tells nothing of one."""
 
 
 def blocked(gate: str, sentence: str) -> GateVerdict:
@@ -31,19 +28,6 @@ def at_least(gate: str, found: float, required: float, sentence: str) -> GateVer
 def at_most(gate: str, found: float, required: float, sentence: str) -> GateVerdict:
     """Pass what is not above the bound; what is not a number does not pass."""
     return GateVerdict(gate=gate, found=found, required=required, is_passed=bool(found <= required), sentence=sentence)
-
-
-def not_overridable(verdicts: Iterable[GateVerdict]) -> tuple[str, ...]:
-    """Name what failed and no person can let pass: integrity, and gates that came to no number.
-
-    A person may weigh a number against a reason; there is nothing to weigh in what could not be measured, or is not
-    what was measured.
-    """
-    return tuple(
-        verdict.gate
-        for verdict in verdicts
-        if not verdict.is_passed and (verdict.gate in INTEGRITY or verdict.found is None)
-    )
 
 
 def verdict_of(gate: str, judge: Callable[[], GateVerdict], limit_seconds: float) -> GateVerdict:
