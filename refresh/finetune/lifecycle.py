@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from refresh.finetune.overriding import not_overridable
 from tidegate.contracts import (
     FineTune,
     FineTuneAction,
@@ -249,6 +250,12 @@ def _require_begin(record: FineTune, action: FineTuneAction) -> None:
         raise TransitionError(f"it is {record.status}", f"{action} begins where it is: {wanted}", place=place)
     if action is _A.PROCEED and record.candidate_fingerprint is None:
         raise TransitionError("there is no candidate yet", "Let it run again: rerun", place=place)
+    if action is _A.PROCEED and (closed := not_overridable(record.gates)):
+        raise TransitionError(
+            f"nobody may override {', '.join(closed)}: it is not what was made, or could not be measured",
+            "Mend what the gate names, and let it run again: rerun",
+            place=place,
+        )
     if action is _A.SERVE and approval(record) is None:
         raise TransitionError("no person has approved it", "Approve it first", place=place)
 
