@@ -69,8 +69,7 @@ def render(board: Board) -> str:
     made.link(_others())
     for variable in _variables(board.role):
         made.with_variable(variable)
-    for mark in board.marks:
-        made.annotation(_annotation(mark))
+    made.annotations([_annotation(mark) for mark in board.marks])
     number = 0
     for row in board.rows:
         number += 1
