@@ -15,16 +15,14 @@ from rich.table import Table
 
 from refresh.served_table import ServedTable
 from refresh.table import TransitionTable
-from refresh.table_diff import diff_tables
 from refresh.table_manifest import Manifest
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
 from tidegate.cli.options import PIPED_WIDTH, home_option
+from tidegate.cli.table_changes import changes_between, ranked
 from tidegate.clock import iso_utc
 from tidegate.counts import unpack_pairs
 from tidegate.errors import CorruptTableError, RequestError
-
-_ANY = "*"
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -148,15 +146,10 @@ def _row(table: TransitionTable, at: int) -> dict[str, Any]:
     return {
         "c1": table.cluster_names[c1],
         "c2": table.cluster_names[c2],
-        "next": _ranked(table, table.clusters[at], table.probabilities[at]),
+        "next": ranked(table, table.clusters[at], table.probabilities[at]),
         "context": table.cluster_names[context] if 0 <= context < len(table.cluster_names) else None,
         "refreshed": iso_utc(int(table.refreshed_ms[at])),
     }
-
-
-def _ranked(table: TransitionTable, clusters: Any, weights: Any) -> list[dict[str, Any]]:
-    found = zip(clusters.tolist(), weights.tolist(), strict=True)
-    return [{"name": table.cluster_names[c], "probability": weight} for c, weight in found if c >= 0]
 
 
 def _printed_rows(rows: list[dict[str, Any]]) -> Table:
@@ -222,21 +215,10 @@ def _readings(served: ServedTable, text: str) -> Iterator[tuple[int, int]]:
 def diff(old: int, new: int, limit: int, home: Path, tables: str | None, as_json: bool) -> None:
     """Show what changed from version OLD to version NEW; c1 is * for rows of the backoff level."""
     store = _store(home, tables)
-    before, after = store.load(old), store.load(new)
-    changes = diff_tables(after, before)
-    kinds = {
-        "added": (changes.added, changes.backoff_added),
-        "removed": (changes.removed, changes.backoff_removed),
-        "changed": (changes.reranked, changes.backoff_reranked),
-    }
-    counts = {kind: int(pairs.size + backoff.size) for kind, (pairs, backoff) in kinds.items()}
-    rows = [
-        _changed_row(kind, before, after, c1, c2)
-        for kind, (pairs, backoff) in kinds.items()
-        for c1, c2 in _contexts(pairs, backoff, limit)
-    ]
+    changes = changes_between(store.load(old), store.load(new), limit)
+    counts, rows = changes.counts, changes.rows
     if as_json:
-        _print_json({"old": old, "new": new, **counts, "reweighted": changes.rows_reweighted, "rows": rows})
+        _print_json({"old": old, "new": new, **counts, "reweighted": changes.n_reweighted, "rows": rows})
         return
     printed = Table("change", "c1", "c2", f"version {old}", "", f"version {new}")
     for row in rows:
@@ -244,29 +226,7 @@ def diff(old: int, new: int, limit: int, home: Path, tables: str | None, as_json
         printed.add_row(row["change"], *context, _answers(row["old"]), "->", _answers(row["new"]))
     _print(printed)
     listed = ", ".join(f"{n:,} {kind}" for kind, n in counts.items())
-    click.echo(f"{listed}; {changes.rows_reweighted:,} with other probabilities only")
-
-
-def _contexts(pairs: Any, backoff: Any, limit: int) -> Iterator[tuple[int, int]]:
-    """First contexts of both levels; c1 is -1 on the backoff level."""
-    c1, c2 = unpack_pairs(pairs[:limit])
-    yield from zip(c1.tolist(), c2.tolist(), strict=True)
-    yield from ((-1, c2) for c2 in backoff[: limit - c1.shape[0]].tolist())
-
-
-def _changed_row(kind: str, old: TransitionTable, new: TransitionTable, c1: int, c2: int) -> dict[str, Any]:
-    names = max(old.cluster_names, new.cluster_names, key=len)
-    context = {"c1": names[c1] if c1 >= 0 else _ANY, "c2": names[c2]}
-    return {"change": kind, **context, "old": _answers_of(old, c1, c2), "new": _answers_of(new, c1, c2)}
-
-
-def _answers_of(table: TransitionTable, c1: int, c2: int) -> list[dict[str, Any]]:
-    """Ranked answers of one row; none where the table does not have it."""
-    if c1 < 0:
-        is_known = c2 < len(table.cluster_names)
-        return _ranked(table, table.backoff_clusters[c2], table.backoff_probabilities[c2]) if is_known else []
-    at = int(table.rows_of(np.array([c1 << 16 | c2]))[0])
-    return _ranked(table, table.clusters[at], table.probabilities[at]) if at >= 0 else []
+    click.echo(f"{listed}; {changes.n_reweighted:,} with other probabilities only")
 
 
 @table_group.command("verify")
