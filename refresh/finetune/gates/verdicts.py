@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 from refresh.finetune.gates.rows import quoted
 from tidegate.contracts import GateVerdict
+from tidegate.errors import TidegateError
+
+_ERROR_CHARACTERS = 400
 
 
 def blocked(gate: str, sentence: str) -> GateVerdict:
@@ -52,6 +55,8 @@ def verdict_of(gate: str, judge: Callable[[], GateVerdict], limit_seconds: float
 
 
 def _sound(gate: str, said: object) -> GateVerdict:
+    if isinstance(said, TidegateError):
+        return blocked(gate, quoted_error(said))
     if isinstance(said, BaseException):
         return blocked(gate, f"the gate itself failed: {type(said).__name__}: {quoted_error(said)}")
     if not isinstance(said, GateVerdict) or said.gate != gate or not isinstance(said.is_passed, bool):
@@ -63,4 +68,5 @@ def _sound(gate: str, said: object) -> GateVerdict:
 
 def quoted_error(error: BaseException) -> str:
     """Write an error's message on one line, cut short: it may hold whatever a model or a file says."""
-    return " ".join(str(error).split())[:300] or "no message"
+    plain = "".join(each for each in " ".join(str(error).split()) if each.isprintable())
+    return plain[:_ERROR_CHARACTERS] or "no message"

@@ -6,15 +6,16 @@ Tensors are read one at a time, so memory is that of the largest.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from refresh.engines.adapter import open_adapter
 from refresh.engines.model_files import CONFIG
-from refresh.finetune.candidate import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CandidateKind
+from refresh.finetune.candidate import ADAPTER_WEIGHTS, CandidateKind
 from refresh.finetune.gates.integrity import opened
 from refresh.finetune.gates.trial import Hearing
 from refresh.finetune.gates.verdicts import blocked, whole
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 _KINDS = ("float32", "bfloat16", "float16")
-_OF_ADAPTER = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")
-_PREFIX = "base_model.model."
+_FACTOR = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<side>[AB])\.weight")
 _N_NAMED = 3
 
 
@@ -94,50 +94,34 @@ def _of_model(folder: Path, found: _Tensors, base: _Tensors | None) -> Iterator[
 
 
 def _of_adapter(folder: Path, found: _Tensors, base: _Tensors | None) -> Iterator[str]:
-    config = _config(folder / ADAPTER_CONFIG)
+    rank = open_adapter(folder).rank
     sides: dict[str, set[str]] = {}
     is_learnt = False
     for name in found:
         tensor = found.read(name)
         yield from _unsound(name, tensor, None)
-        match = _OF_ADAPTER.fullmatch(name)
+        match = _FACTOR.fullmatch(name)
         if match is None:
-            of_base = name.removeprefix(_PREFIX)
-            if base is None or of_base not in base or not _is_saved(of_base, config):
-                yield f"{name} is neither of an adapter nor of the base"
-            is_learnt = True
+            yield f"{name} is no factor of an adapter"
             continue
         sides.setdefault(match["module"], set()).add(match["side"])
         is_learnt |= match["side"] == "B" and bool(tensor.any())
-        yield from _misfit(name, tuple(tensor.shape), match, config, base)
-    yield from (f"{module} has one side only" for module, each in sorted(sides.items()) if len(each) < 2)
-    if not sides:
-        yield f"{ADAPTER_WEIGHTS} has no pair of low-rank weights"
-    elif not is_learnt:
-        yield "all products of the adapter are zero: nothing was learnt"
+        yield from _misfit(name, tuple(tensor.shape), match, rank, base)
+    yield from (f"{module} has one factor only" for module, each in sorted(sides.items()) if len(each) < 2)
+    if not is_learnt:
+        yield f"all products in {ADAPTER_WEIGHTS} are zero: nothing was learnt"
 
 
-def _misfit(
-    name: str, shape: tuple[int, ...], match: re.Match[str], config: Mapping[str, Any], base: _Tensors | None
-) -> Iterator[str]:
-    """Hold one side of an adapter against the rank, the modules and the base."""
-    module, rank = match["module"], config.get("r")
-    targets = config.get("target_modules")
-    if isinstance(targets, list) and module.rsplit(".", 1)[-1] not in targets and module not in targets:
-        yield f"{name} is of a module that {ADAPTER_CONFIG} does not name"
-    rank = (config.get("rank_pattern") or {}).get(module.rsplit(".", 1)[-1], rank)
-    is_first = match["side"] == "A"
-    if len(shape) != 2 or shape[0 if is_first else 1] != rank:
-        yield f"{name} is {list(shape)}, and the rank is {rank}"
+def _misfit(name: str, shape: tuple[int, ...], match: re.Match[str], rank: int, base: _Tensors | None) -> Iterator[str]:
+    """Hold one factor against the rank, and against the matrix of the base that it changes."""
+    of_base = f"{match['module']}.weight"
+    if base is None or of_base not in base:
+        yield f"{name} is of a matrix that the base does not have"
         return
-    if base is None or f"{module}.weight" not in base:
-        yield f"{name} is of a module that the base does not have"
-        return
-    n_out, n_in = base.shape(f"{module}.weight")
-    width = {("A", True): n_out, ("B", True): n_in}.get((match["side"], bool(match["embedding"])))
-    width = width if width is not None else (n_in if is_first else n_out)
-    if shape[1 if is_first else 0] != width:
-        yield f"{name} is {list(shape)}, and the base's module is {[n_out, n_in]}"
+    n_out, n_in = base.shape(of_base)
+    wanted = (rank, n_in) if match["side"] == "A" else (n_out, rank)
+    if shape != wanted:
+        yield f"{name} is {list(shape)}, and {list(wanted)} fits the rank and the base"
 
 
 def _unsound(name: str, tensor: torch.Tensor, kind: str | None) -> Iterator[str]:
@@ -151,12 +135,6 @@ def _unsound(name: str, tensor: torch.Tensor, kind: str | None) -> Iterator[str]
     if n_bad:
         what = "not numbers" if bool(torch.isnan(tensor).any()) else "infinite"
         yield f"{n_bad:,} of {tensor.numel():,} weights of {name} are {what}"
-
-
-def _is_saved(name: str, config: Mapping[str, Any]) -> bool:
-    """Whether an adapter may hold a weight of the base whole: a module that was trained whole, or the embeddings."""
-    module = name.rsplit(".", 1)[0].rsplit(".", 1)[-1]
-    return module in (config.get("modules_to_save") or ()) or module in ("embed_tokens", "lm_head")
 
 
 def _config(path: Path) -> dict[str, Any]:
