@@ -231,7 +231,9 @@ class WeightsStore:
                     raise
             finally:
                 shutil.rmtree(sibling, ignore_errors=True)
-        raise EngineError("Others add versions all the time", "Find out who does, and try again", place=str(self.folder))
+        raise EngineError(
+            "Others add versions all the time", "Find out who does, and try again", place=str(self.folder)
+        )
 
     def move(self, version: int, *, by: str, why: str) -> WeightsMove:
         """Let `version` serve from the next pane on; 0: what the run is given or trains at its start.
@@ -314,7 +316,9 @@ def describe(folder: Path) -> WeightsVersion:
         If its description is damaged.
     """
     if not (folder / DESCRIPTION).is_file():
-        raise RequestError(f"there is no version {folder.name}", "See `tidegate weights list`", place=str(folder.parent))
+        raise RequestError(
+            f"there is no version {folder.name}", "See `tidegate weights list`", place=str(folder.parent)
+        )
     return _decoded(folder / DESCRIPTION, WeightsVersion)
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar, cast
 import httpx
 
 from refresh.engines import Answers
+from refresh.engines.adapter import Adapter
 from refresh.engines.vllm import VllmEngine
 from refresh.prompts import PromptBuilder, RowContexts
 from tests.broker import free_ports
@@ -29,6 +30,7 @@ STOP_SECONDS = 20.0
 ANSWER_SECONDS = 300.0
 API_KEY = "a-key-of-the-tests"
 SERVED_NAME = "tidegate-tiny"
+MAX_RANK = 8  # of adapters
 _PAUSE_SECONDS = 0.1
 # Becomes Python with the arguments that follow, and gets SIGTERM once whoever runs the tests is gone, however it went.
 _BOUND_TO_PARENT = (
@@ -46,12 +48,16 @@ _ARGUMENTS = (
     "--enable-prompt-tokens-details",
     "--disable-uvicorn-access-log",
     "--distributed-executor-backend=uni",  # one process less that imports everything
+    "--enable-lora",
+    f"--max-lora-rank={MAX_RANK}",
+    "--max-loras=1",
 )
 _ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_LOGGING_LEVEL": "WARNING",
     "HF_HUB_OFFLINE": "1",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",
 }
 
 
@@ -187,7 +193,8 @@ class VllmHost:
         if self._process is None:
             self._process = self._stack.enter_context(VllmProcess())
         if model not in self._engines:
-            self._engines[model] = self._process.open(model, names, **options)
+            room = {"enable_lora": True, "max_lora_rank": MAX_RANK}
+            self._engines[model] = self._process.open(model, names, **room, **options)
         return self._engines[model]
 
     def server(self, model: Path) -> VllmServer:
@@ -211,6 +218,9 @@ class RemoteEngine:
 
     def grow(self, names: Sequence[str]) -> None:
         self._process.ask(_grow, self._key, list(names))
+
+    def take(self, adapter: Adapter | None) -> None:
+        self.fingerprint = self._process.ask(_take, self._key, adapter)
 
     def infer(self, contexts: RowContexts, *, top_n: int, on_progress: Callable[[int], None] | None = None) -> Answers:
         answers, told = self._process.ask(_infer, self._key, contexts, top_n)
@@ -249,6 +259,11 @@ def _prompts(key: str) -> PromptBuilder:
 
 def _grow(key: str, names: list[str]) -> None:
     _ENGINES[key].grow(names)
+
+
+def _take(key: str, adapter: Adapter | None) -> str:
+    _ENGINES[key].take(adapter)
+    return _ENGINES[key].fingerprint
 
 
 def _infer(key: str, contexts: RowContexts, top_n: int) -> tuple[Answers, list[int]]:

@@ -14,6 +14,7 @@ from refresh.prompts import PromptBuilder, RowContexts, Scoring
 from tidegate.errors import ConfigError, EngineError
 
 if TYPE_CHECKING:
+    from refresh.engines.adapter import Adapter
     from refresh.engines.code_model import Asking
     from refresh.engines.completions import ServerOptions
     from refresh.engines.embedded import EmbeddedEngine
@@ -145,6 +146,7 @@ def open_engine(
     asking: Asking | None = None,
     server: ServerOptions | None = None,
     options: Mapping[str, Any] | None = None,
+    adapter: Adapter | None = None,
 ) -> Engine:
     """Open an engine for a catalogue.
 
@@ -164,6 +166,8 @@ def open_engine(
         Where the server of ``openai`` is.
     options : mapping, optional
         Arguments of ``vllm.LLM``.
+    adapter : Adapter, optional
+        That is put on the model.
 
     Raises
     ------
@@ -181,21 +185,25 @@ def open_engine(
     if name not in ENGINES:
         raise ConfigError(f"There is no engine {name!r}", f"Choose one of {', '.join(ENGINES)}", place="engine")
     if name == "openai":
-        return _open_server(names, model_folder, asking, server)
+        return _open_server(names, model_folder, asking, server, adapter)
     if model_folder is None:
         raise EngineError(f"The {name} engine has no model", "Train one for this catalogue first", place="engine")
     if name == "vllm":
         from refresh.engines.vllm import VllmEngine
 
-        return _answering(VllmEngine(model_folder, names, asking=asking, options=options))
+        return _answering(VllmEngine(model_folder, names, asking=asking, options=options, adapter=adapter))
     from refresh.engines.embedded import EmbeddedEngine
 
     scoring = Scoring.CODES if asking is None else asking.scoring
-    return _answering(EmbeddedEngine(model_folder, names, scoring=scoring))
+    return _answering(EmbeddedEngine(model_folder, names, scoring=scoring, adapter=adapter))
 
 
 def _open_server(
-    names: Sequence[str], model_folder: Path | None, asking: Asking | None, server: ServerOptions | None
+    names: Sequence[str],
+    model_folder: Path | None,
+    asking: Asking | None,
+    server: ServerOptions | None,
+    adapter: Adapter | None,
 ) -> Engine:
     from refresh.engines.openai import OpenAIEngine
 
@@ -203,7 +211,7 @@ def _open_server(
         raise ConfigError(
             "The openai engine has no server", "Give its URL, such as http://localhost:8000/v1", place="--engine-url"
         )
-    return _answering(OpenAIEngine(server, names, folder=model_folder, asking=asking))
+    return _answering(OpenAIEngine(server, names, folder=model_folder, asking=asking, adapter=adapter))
 
 
 def _answering(engine: EmbeddedEngine | VllmEngine | OpenAIEngine) -> Engine:

@@ -89,9 +89,10 @@ class Completion(msgspec.Struct, frozen=True):
 
 
 class ServedModel(msgspec.Struct, frozen=True):
-    """A model that the server has."""
+    """A model that the server has; an adapter names the model that it is put on as its parent."""
 
     id: str
+    parent: str | None = None
 
 
 class ServedModels(msgspec.Struct, frozen=True):
@@ -131,8 +132,8 @@ class CompletionsClient:
         # Engines are not closed by those who open them: their connections go with them.
         weakref.finalize(self, self._client.close)
 
-    def models(self) -> list[str] | None:
-        """Names of the models that the server has; None where it does not tell.
+    def models(self) -> list[ServedModel] | None:
+        """Name the models that the server has; None where it does not tell.
 
         Raises
         ------
@@ -143,7 +144,23 @@ class CompletionsClient:
             served = self._ask("GET", "models", None, ServedModels)
         except RefusedError:
             return None
-        return [model.id for model in served.data]
+        return served.data
+
+    def load_adapter(self, name: str, folder: str) -> None:
+        """Have the server load an adapter from a folder that it sees; vLLM's API.
+
+        Raises
+        ------
+        RefusedError
+            If it loads none, or not this one.
+        EngineUnavailableError
+            If it does not answer within patience, or fails at it.
+        """
+        self._ask_plainly("load_lora_adapter", {"lora_name": name, "lora_path": folder})
+
+    def unload_adapter(self, name: str) -> None:
+        """Have the server let go of an adapter; see `load_adapter` for what is raised."""
+        self._ask_plainly("unload_lora_adapter", {"lora_name": name})
 
     def complete(self, body: Mapping[str, Any], n_prompts: int) -> Completion:
         """Ask for the completions of `n_prompts` prompts; the choices come in the prompts' order.
@@ -165,18 +182,29 @@ class CompletionsClient:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None, kind: type[_Record]) -> _Record:
         content = None if body is None else msgspec.json.encode(body)
-        retrying = Retrying(
-            retry=retry_if_exception_type((httpx.TransportError, _AgainError)),
+        response = self._retrying(_AgainError)(self._send, method, path, content)
+        try:
+            return msgspec.json.decode(response, type=kind)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise self._out_of_contract(f"{self._quoted(response)} ({error})") from None
+
+    def _ask_plainly(self, path: str, body: Mapping[str, Any]) -> None:
+        """Ask for something that is done, or fails for good: its answer is a text."""
+        try:
+            self._retrying()(self._send, "POST", path, msgspec.json.encode(body))
+        except _AgainError as error:
+            raise EngineUnavailableError(
+                str(error), "See the server's log; what was served before still is", place=self.place
+            ) from None
+
+    def _retrying(self, *more: type[Exception]) -> Retrying:
+        return Retrying(
+            retry=retry_if_exception_type((httpx.TransportError, *more)),
             wait=self._wait,
             stop=self._is_out_of_patience,
             sleep=self._sleep,
             retry_error_callback=self._give_up,
         )
-        response = retrying(self._send, method, path, content)
-        try:
-            return msgspec.json.decode(response, type=kind)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._out_of_contract(f"{self._quoted(response)} ({error})") from None
 
     def _send(self, method: str, path: str, content: bytes | None) -> bytes:
         headers = {} if content is None else {"Content-Type": "application/json"}

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from refresh.codebook import names_fingerprint
 from refresh.engines import Answers, Usage
+from refresh.engines.adapter import Adapter, add_adapter
 from refresh.engines.code_tokens import CodeTokens
 from refresh.engines.model_files import (
     END,
@@ -52,6 +53,8 @@ class EmbeddedEngine:
         The catalogue's clusters by id; may have grown since training.
     scoring : Scoring
         What the rows of a `DescriptionEngine` around it are known by; its descriptions are its codes.
+    adapter : Adapter, optional
+        Added to the weights as they are loaded.
 
     Raises
     ------
@@ -63,8 +66,16 @@ class EmbeddedEngine:
 
     name = "embedded"
 
-    def __init__(self, folder: Path, names: Sequence[str], *, scoring: Scoring = Scoring.CODES) -> None:
-        manifest, self.fingerprint = read_manifest(folder)
+    def __init__(
+        self,
+        folder: Path,
+        names: Sequence[str],
+        *,
+        scoring: Scoring = Scoring.CODES,
+        adapter: Adapter | None = None,
+    ) -> None:
+        manifest, fingerprint = read_manifest(folder)
+        self.fingerprint = fingerprint if adapter is None else adapter.on(fingerprint)
         self._n_taught = manifest.n_clusters
         if names_fingerprint(names[: self._n_taught]) != manifest.names_fingerprint:
             raise CatalogueError(
@@ -80,6 +91,8 @@ class EmbeddedEngine:
         self._batch_rows = _BATCH // max(1, self._codes.n_high // _HIGH_TOKENS_OF_A_FULL_BATCH)
         self._tokenizer = folder / TOKENIZER
         self._model = read_model(folder)
+        if adapter is not None:
+            add_adapter(self._model, adapter)
 
     @property
     def prompts(self) -> PromptBuilder:

@@ -16,9 +16,17 @@ from typing import Any
 import numpy as np
 
 from refresh.engines import Answers, Usage
+from refresh.engines.adapter import Adapter
 from refresh.engines.code_model import Asking, CodeModel, Prompt, read_code_model, served_model
 from refresh.engines.code_scoring import SharedTokens, TokenScores, score_in_parts
-from refresh.engines.completions import Choice, Completion, CompletionsClient, RefusedError, ServerOptions
+from refresh.engines.completions import (
+    Choice,
+    Completion,
+    CompletionsClient,
+    RefusedError,
+    ServedModel,
+    ServerOptions,
+)
 from refresh.prompts import PromptBuilder, RowContexts
 from tidegate.errors import EngineError
 
@@ -40,6 +48,9 @@ class OpenAIEngine:
         The served model's folder, of which the manifest and the tokenizer are read. Without it codes are told by their
         text, and answers are known by the server's name for the model: give new weights a new name.
     asking : how a model that we did not teach is asked
+    adapter : Adapter, optional
+        To begin with; others can be taken later. The server loads it from its folder, which it must see under the same
+        path, unless it has an adapter of that name.
     sleep : waits before a request is repeated
 
     Raises
@@ -61,16 +72,19 @@ class OpenAIEngine:
         *,
         folder: Path | None = None,
         asking: Asking | None = None,
+        adapter: Adapter | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = CompletionsClient(options, sleep)
-        self._options = replace(options, model=self._served_name(options.model))
+        self._base_name = self._served_name(options.model)
+        self._options = replace(options, model=self._base_name)
         self._model = (
             served_model(self._options.model, names, asking or Asking())
             if folder is None
             else read_code_model(folder, names, asking)
         )
         self.fingerprint = self._model.fingerprint
+        self._adapter: Adapter | None = None
         self._columns = {text: column for column, text in enumerate(self._model.prompts.codebook.levels[0])}
         self.is_restrictable = folder is not None and self._takes_token_ids()
         if self._model.level_tokens and self.is_restrictable:
@@ -79,6 +93,8 @@ class OpenAIEngine:
             self._model = _told_by_text(self._model, self._client.place)
             self._check_codes()
         self._n_logprobs = self._most_logprobs() if self._model.level_tokens else 0
+        if adapter is not None:
+            self.take(adapter)
 
     @property
     def prompts(self) -> PromptBuilder:
@@ -89,8 +105,46 @@ class OpenAIEngine:
         """Take the catalogue as it is now."""
         self._model = self._model.grown(names)
 
+    def take(self, adapter: Adapter | None) -> None:
+        """Answer with another adapter from now on, or with the base alone; the server goes on serving all the while.
+
+        Raises
+        ------
+        EngineError
+            If the server cannot load it.
+        EngineUnavailableError
+            If it does not answer.
+        """
+        if adapter is not None:
+            self._require_loaded(adapter)
+        self._adapter = adapter
+        self._options = replace(self._options, model=self._base_name if adapter is None else adapter.name)
+        base = self._model.fingerprint
+        self.fingerprint = base if adapter is None else adapter.on(base)
+
+    def forget(self, adapter: Adapter) -> None:
+        """Have the server let go of an adapter that answers no more, if it has it."""
+        if adapter.name in {model.id for model in self._client.models() or ()} and adapter != self._adapter:
+            self._client.unload_adapter(adapter.name)
+
+    def _require_loaded(self, adapter: Adapter) -> None:
+        """Have the server load an adapter that it does not have: it has forgotten all when it was started anew."""
+        if adapter.name in {model.id for model in self._client.models() or ()}:
+            return
+        try:
+            self._client.load_adapter(adapter.name, str(adapter.folder.resolve()))
+        except RefusedError as error:
+            raise EngineError(
+                f"The server does not load the adapter {adapter.name}: {error.found}",
+                "Start vLLM's server with --enable-lora, --max-lora-rank and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1, where "
+                f"it sees {adapter.folder}; or load the adapter under this name by hand",
+                place=self._client.place,
+            ) from None
+
     def infer(self, contexts: RowContexts, *, top_n: int, on_progress: Callable[[int], None] | None = None) -> Answers:
         """Answer rows; several requests are on their way at once."""
+        if self._adapter is not None:
+            self._require_loaded(self._adapter)
         return score_in_parts(self, self._model, contexts, top_n, _ROWS_AT_ONCE, on_progress)
 
     def generate(self, prompts: Sequence[str], max_tokens: int) -> list[str]:
@@ -162,11 +216,13 @@ class OpenAIEngine:
         return int(number) if number.isascii() and number.isdigit() else None
 
     def _served_name(self, wanted: str) -> str:
-        served = self._client.models()
+        models = self._client.models()
+        served = None if models is None else [model.id for model in models]
+        whole = _whole(models) or served or []
         if wanted and (served is None or wanted in served):
             return wanted
-        if served is not None and len(served) == 1 and not wanted:
-            return served[0]
+        if len(whole) == 1 and not wanted:
+            return whole[0]
         has = "does not tell which models it has" if served is None else f"has {', '.join(served[:20]) or 'no model'}"
         raise EngineError(
             f"The server {has}, and {f'{wanted!r} was asked for' if wanted else 'none was named'}",
@@ -248,6 +304,11 @@ class OpenAIEngine:
                     f"Serve a model that was taught the codes as tokens, or {_DESCRIBE}",
                     place=self._client.place,
                 )
+
+
+def _whole(models: Sequence[ServedModel] | None) -> list[str]:
+    """Names of models that are no adapters."""
+    return [model.id for model in models or () if model.parent is None]
 
 
 def _told_by_text(model: CodeModel, place: str) -> CodeModel:

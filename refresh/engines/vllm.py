@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from refresh.engines import Answers, Usage
+from refresh.engines.adapter import Adapter
 from refresh.engines.code_model import Asking, CodeModel, Prompt, read_code_model
 from refresh.engines.code_scoring import SharedTokens, TokenScores, score_in_parts
 from refresh.prompts import PromptBuilder, RowContexts
@@ -26,6 +27,8 @@ N_LOGPROBS = 256
 _ROWS_AT_ONCE = 8_192  # vLLM keeps the outputs of a call until its end
 _LONGEST_PROMPT = 2_048  # tokens; a model's own limit may reserve more memory than there is
 _CPU_BLOCK = 16  # tokens whose keys and values are shared or not; vLLM's own default there is longer than our prompts
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # of adapters, that vLLM makes room for
+_NUMBER_OF_ADAPTER: dict[str, int] = {}  # by fingerprint, in this process: vLLM caches by it
 # What changes the arithmetic, and with it what equal prompts are answered with.
 _ANSWERING = ("dtype", "quantization", "kv_cache_dtype", "hf_overrides", "max_model_len")
 # Defaults: no process beside this one, no telemetry, nothing on standard output, a GiB for keys and values on a CPU.
@@ -56,9 +59,14 @@ class _Output(Protocol):
 class _LLM(Protocol):
     """What is used of ``vllm.LLM``."""
 
-    def generate(self, prompts: Any, sampling_params: Any, *, use_tqdm: bool) -> list[_Output]: ...
+    def generate(
+        self, prompts: Any, sampling_params: Any, *, use_tqdm: bool, lora_request: Any = None
+    ) -> list[_Output]: ...
 
     def reset_prefix_cache(self) -> object: ...
+
+    @property
+    def llm_engine(self) -> Any: ...
 
 
 class VllmEngine:
@@ -71,6 +79,9 @@ class VllmEngine:
     names : the catalogue's clusters by id
     asking : how a model that we did not teach is asked
     options : arguments of ``vllm.LLM`` that override ours, e.g. ``{"tensor_parallel_size": 2}``
+    adapter : Adapter, optional
+        To begin with. Others can be taken later where room was made for adapters: by one that is given here, or by
+        ``{"enable_lora": True}`` among the options.
     n_logprobs : int
         Tokens whose probabilities are returned. Label mass leaves out what lies beyond them; ranks never do.
 
@@ -94,13 +105,19 @@ class VllmEngine:
         *,
         asking: Asking | None = None,
         options: Mapping[str, Any] | None = None,
+        adapter: Adapter | None = None,
         n_logprobs: int = N_LOGPROBS,
     ) -> None:
         self._model = read_code_model(folder, names, asking)
-        self.fingerprint = _fingerprint(self._model, options or {})
+        options = _with_room(options or {}, adapter)
+        self._base_fingerprint = self.fingerprint = _fingerprint(self._model, options)
+        self._max_rank = int(options["max_lora_rank"]) if options.get("enable_lora") else 0
+        self._lora: Any = None
         self._n_logprobs = min(n_logprobs, self._model.n_vocabulary or n_logprobs)
         self._ends = _end_tokens(folder, self._model)
-        self._llm, self._sampling = _load(folder, self._model, self._n_logprobs, options or {})
+        self._llm, self._sampling = _load(folder, self._model, self._n_logprobs, options)
+        if adapter is not None:
+            self.take(adapter)
 
     @property
     def prompts(self) -> PromptBuilder:
@@ -110,6 +127,40 @@ class VllmEngine:
     def grow(self, names: Sequence[str]) -> None:
         """Take the catalogue as it is now."""
         self._model = self._model.grown(names)
+
+    def take(self, adapter: Adapter | None) -> None:
+        """Answer with another adapter from now on, or with the base alone; nothing is loaded anew but the adapter.
+
+        Raises
+        ------
+        EngineError
+            If no room was made for adapters of its rank, or vLLM cannot load it.
+        """
+        lora = None if adapter is None else self._loaded(adapter)
+        self._lora = lora
+        self.fingerprint = self._base_fingerprint if adapter is None else adapter.on(self._base_fingerprint)
+
+    def _loaded(self, adapter: Adapter) -> Any:
+        """Load an adapter, under a name, number and path that are its own for ever."""
+        from vllm.lora.request import LoRARequest
+
+        if adapter.rank > self._max_rank:
+            raise EngineError(
+                f"The engine has room for adapters of rank {self._max_rank}, this one has {adapter.rank}",
+                f"Open it with --engine-options enable_lora=true max_lora_rank={_room_for(adapter.rank)}",
+                place=str(adapter.folder),
+            )
+        number = _NUMBER_OF_ADAPTER.setdefault(adapter.fingerprint, len(_NUMBER_OF_ADAPTER) + 1)
+        lora = LoRARequest(adapter.name, number, str(adapter.folder.resolve()))
+        try:
+            self._llm.llm_engine.add_lora(lora)
+        except Exception as error:  # vLLM's errors have no common base
+            raise EngineError(
+                f"vLLM cannot load the adapter ({_first_line(error)})",
+                "Train it on this base, on modules that vLLM puts adapters on",
+                place=str(adapter.folder),
+            ) from error
+        return lora
 
     def infer(self, contexts: RowContexts, *, top_n: int, on_progress: Callable[[int], None] | None = None) -> Answers:
         """Answer rows in the order in which neighbours share prefixes."""
@@ -156,7 +207,10 @@ class VllmEngine:
             return []
         try:
             return self._llm.generate(
-                [{"prompt_token_ids": list(prompt)} for prompt in prompts], list(sampling), use_tqdm=False
+                [{"prompt_token_ids": list(prompt)} for prompt in prompts],
+                list(sampling),
+                use_tqdm=False,
+                lora_request=self._lora,
             )
         except Exception as error:  # vLLM's errors have no common base
             raise EngineError(
@@ -165,6 +219,18 @@ class VllmEngine:
                 "max_model_len with --engine-options",
                 place="--engine vllm",
             ) from error
+
+
+def _with_room(options: Mapping[str, Any], adapter: Adapter | None) -> dict[str, Any]:
+    """Make room for one adapter at a time where one is given, or adapters are allowed; more where it is asked for."""
+    if adapter is None and not options.get("enable_lora"):
+        return dict(options)
+    rank = _room_for(adapter.rank if adapter else _RANKS[2])
+    return {"enable_lora": True, "max_loras": 1, "max_lora_rank": rank, **options}
+
+
+def _room_for(rank: int) -> int:
+    return next((room for room in _RANKS if room >= rank), _RANKS[-1])
 
 
 def _usage(outputs: Sequence[_Output]) -> Usage:

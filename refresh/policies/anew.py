@@ -50,9 +50,7 @@ def asked_anew(plan: Plan, view: View, top_n: int) -> Plan:
     )
 
 
-def _with_rows(
-    plan: Plan, view: View, table: TransitionTable, top_n: int
-) -> tuple[NDArray[np.int64], Ranked]:
+def _with_rows(plan: Plan, view: View, table: TransitionTable, top_n: int) -> tuple[NDArray[np.int64], Ranked]:
     dropped = _pairs_of(plan.order.retired if plan.order else ())
     more = table.pairs[~np.isin(table.pairs, np.concatenate([plan.pairs, dropped]))]
     pairs = np.concatenate([plan.pairs, more])
@@ -60,9 +58,7 @@ def _with_rows(
     return pairs[order], _joined(plan.retrieved, view.lines(more, top_n))[order]
 
 
-def _with_backoff(
-    plan: Plan, view: View, table: TransitionTable, top_n: int
-) -> tuple[NDArray[np.int32], Ranked]:
+def _with_backoff(plan: Plan, view: View, table: TransitionTable, top_n: int) -> tuple[NDArray[np.int32], Ranked]:
     """Rows of ``c2`` that a model answered are asked, too; those from the counts are fresh without a call."""
     inferred = _inferred_c2(table) if plan.backoff is None else np.zeros(0, np.int32)
     more = inferred[~np.isin(inferred, plan.backoff_c2)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from refresh.engines import Answers, Engine, TextGenerator, open_engine
+from refresh.engines.adapter import Adapter, TakesAdapters, open_adapter
 from refresh.engines.code_model import Asking
 from refresh.engines.completions import ServerOptions
 from refresh.engines.embedded import EmbeddedEngine
@@ -20,10 +22,11 @@ from refresh.prompts import Scoring, Template
 from refresh.row_key import row_keys
 from refresh.validation import Fault, validate
 from tests.components import VLLM
+from tests.refresh.adapters import write_adapter
 from tests.refresh.conftest import TinyModel, tiny_model
 from tests.refresh.random_models import write_random_model
 from tests.refresh.tiny_world import N_CLUSTERS, NAMES, contexts_of, random_contexts
-from tests.vllm_server import API_KEY, VllmHost
+from tests.vllm_server import API_KEY, MAX_RANK, VllmHost
 from tidegate.errors import CatalogueError, ConfigError, EngineError
 
 __all__ = ["tiny_model"]
@@ -170,6 +173,57 @@ def test_a_foreign_model_is_asked_in_the_codes_that_its_tokenizer_has(
     assert engine.prompts.codebook.capacity == 64
     found, expected = (each.infer(contexts, top_n=3) for each in (engine, EmbeddedEngine(tiny_model.folder, NAMES)))
     np.testing.assert_array_equal(found.clusters, expected.clusters)
+
+
+@pytest.fixture(scope="session")
+def adapters(tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> list[Adapter]:
+    """Two adapters of the tiny model, that change many of its answers."""
+    folder = tmp_path_factory.mktemp("adapters")
+    return [open_adapter(write_adapter(folder / f"v{n:06d}", tiny_model.folder, seed=n)) for n in (2, 3)]
+
+
+@pytest.fixture
+def taking(served: Engine) -> Iterator[Engine]:
+    """Give the base back afterwards: the engine is shared."""
+    yield served
+    assert isinstance(served, TakesAdapters)
+    served.take(None)
+
+
+def test_adapters_are_swapped_while_the_engine_serves_and_the_way_back_gives_the_former_bits(
+    taking: Engine, tiny_model: TinyModel, adapters: list[Adapter]
+) -> None:
+    assert isinstance(taking, TakesAdapters)
+    contexts, found, keys = random_contexts(120), [], []
+    for adapter in (None, adapters[0], adapters[1], adapters[0], None):
+        taking.take(adapter)
+        merged = EmbeddedEngine(tiny_model.folder, NAMES, adapter=adapter)
+        assert taking.fingerprint == merged.fingerprint
+        found.append(taking.infer(contexts, top_n=3))
+        keys.append(row_keys(contexts, taking.prompts, taking.fingerprint))
+        expected = merged.infer(contexts, top_n=3)
+        np.testing.assert_array_equal(found[-1].clusters[:, 0], expected.clusters[:, 0])
+        np.testing.assert_allclose(found[-1].probabilities, expected.probabilities, rtol=0, atol=TOLERANCE)
+    for back, first in ((3, 1), (4, 0)):
+        for name in ("clusters", "probabilities", "label_mass"):
+            np.testing.assert_array_equal(getattr(found[back], name), getattr(found[first], name))
+        np.testing.assert_array_equal(keys[back], keys[first])
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        assert (found[one].clusters[:, 0] != found[other].clusters[:, 0]).mean() > 0.2
+        assert not (keys[one] == keys[other]).all(axis=1).any()
+
+
+def test_an_adapter_that_does_not_fit_is_refused_and_what_answered_still_does(
+    taking: Engine, tiny_model: TinyModel, tmp_path: Path
+) -> None:
+    assert isinstance(taking, TakesAdapters)
+    before, contexts = taking.fingerprint, random_contexts(20)
+    answers = taking.infer(contexts, top_n=1)
+    wide = open_adapter(write_adapter(tmp_path / "wide", tiny_model.folder, seed=4, rank=2 * MAX_RANK))
+    with pytest.raises(EngineError, match=r"rank|adapter"):
+        taking.take(wide)
+    assert taking.fingerprint == before
+    assert_same(taking, taking.infer(contexts, top_n=1), answers)
 
 
 def test_what_vllm_does_not_take_is_told(vllm: VllmHost, tiny_model: TinyModel, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from refresh.policies import Policy, PolicyOptions, open_policy
 from refresh.row_cache import RowCache
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
+from refresh.weights import WeightsStore
 from stream.events import Source
 from stream.fine_tune_book import StoredFineTunes
 from stream.sequences import SequenceOptions
@@ -89,7 +90,10 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
         )
         tables = open_tables(settings.home, settings.tables, clock)
         measuring = Measuring(store, drift_options(settings), sequences.pane_ms, sequences.window_panes)
-        deciding = deciding_of(settings, measuring, tables, sequences, cache)
+        weights = weights_of(settings, store.run_id)
+        if weights is not None and not store.resumed:
+            weights.start_over()
+        deciding = deciding_of(settings, measuring, tables, sequences, cache, weights)
         engines = open_keeper(settings, store.run_id, on_training)
         parts = PipelineParts(
             store=store,
@@ -152,10 +156,25 @@ def flag_options(sequences: SequenceOptions) -> FlagOptions:
     return FlagOptions(patience_panes=2 * sequences.window_panes, level_panes=sequences.window_panes)
 
 
+def weights_of(settings: RunSettings, run_id: str) -> WeightsStore | None:
+    """Fine-tuned weights of a run, where its engine has any."""
+    return None if settings.engine == "frequency" else WeightsStore(settings.home / "models" / run_id)
+
+
 def deciding_of(
-    settings: RunSettings, measuring: Measuring, tables: TableStore, sequences: SequenceOptions, cache: RowCache
+    settings: RunSettings,
+    measuring: Measuring,
+    tables: TableStore,
+    sequences: SequenceOptions,
+    cache: RowCache,
+    weights: WeightsStore | None = None,
 ) -> Deciding:
-    """Put the policy and the judge of the weights together."""
+    """Put the policy and the judge of the weights together.
+
+    Parameters
+    ----------
+    weights : to take on as they are approved, by who records panes; None for who only plans or looks back
+    """
     return Deciding(
         measuring=measuring,
         history=History(measuring.reader, sequences.window_panes),
@@ -166,5 +185,6 @@ def deciding_of(
         course=course_options(settings, sequences),
         top_n=settings.top_n,
         retrieval=retrieval_of(settings),
+        weights=weights,
         flag_answer=FlagAnswers(StoredFineTunes(measuring.reader.database), measuring.reader.run_id),
     )

@@ -20,11 +20,13 @@ from refresh.fine_tune_flag import (
     judge_weights,
 )
 from refresh.policies import Plan, Policy, PolicyState, View
+from refresh.policies.anew import asked_anew
 from refresh.policies.holding import after_failure, after_success, held
 from refresh.retrieval import Kind, Retrieval
 from refresh.row_cache import RowCache
 from refresh.table import TransitionTable
 from refresh.table_store import TableStore
+from refresh.weights import WeightsStore
 from stream.closing import PaneClosing
 from stream.drift.course import CourseOptions, fold_course
 from stream.sequence_kernel import HITS_NEXT, SCORED
@@ -32,7 +34,7 @@ from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.records import PaneRecord
 from tidegate.cli.scoring import serving_version
-from tidegate.contracts import Decision, DriftReport, RefreshOrder, RefreshResult
+from tidegate.contracts import Decision, DriftReport, RefreshOrder, RefreshResult, Trigger
 from tidegate.counts import SuccessorCounts
 from tidegate.errors import TableError
 from tidegate.hashing import cluster_seeds
@@ -70,6 +72,8 @@ class Deciding:
     top_n: int
     retrieval: Retrieval = field(default_factory=Retrieval)
     flag_answer: Callable[[str | None], FlagAnswer | None] = lambda _: None
+    weights: WeightsStore | None = None
+    """Fine-tuned weights to take on at the next pane; None where decisions are made again, or there are no weights."""
 
     def begin(self, closing: PaneClosing, before: PaneRecord | None) -> PaneRecord:
         """Record of a closed pane before anything is decided: what serves and which weights answer."""
@@ -78,16 +82,20 @@ class Deciding:
         if fine_tune is not None and fine_tune.is_flagged:
             answer = self.flag_answer(fine_tune.flag_id)
             fine_tune = fine_tune if answer is None else answered(fine_tune, window_end_ms)
-        return PaneRecord(
+        record = PaneRecord(
             pane=closing.pane,
             window_end_ms=window_end_ms,
             table_version=serving_version(self.tables, before),
             model=before.model if before else None,
+            weights=before.weights if before else None,
+            weights_since_pane=before.weights_since_pane if before else None,
+            asks_anew=before.asks_anew if before else False,
             fine_tune=fine_tune,
             flag_answer=answer,
             n_clusters=len(self.measuring.reader.cluster_names()),
             course=before.course if before else None,
         )
+        return record if self.weights is None else with_weights(record, self.weights)
 
     def decide(
         self, closing: PaneClosing, record: PaneRecord, report: DriftReport | None, before: PaneRecord | None
@@ -156,13 +164,16 @@ class Deciding:
             table=None if record.table_version is None else table,
             scored=int(stats[SCORED]),
             hits=int(stats[HITS_NEXT]),
-            is_known=lambda pairs, retrieved: self.cache.knows(pairs, retrieved, closing.pane),
+            is_known=lambda pairs, retrieved: self.cache.knows(
+                pairs, retrieved, closing.pane, record.weights_since_pane or 0
+            ),
             last_order=_published_order(before),
             state=_state_of(before),
             retrieval=self.retrieval,
             before=self._window_before(closing),
         )
-        return Planned(held(self.policy.plan(view), view), table)
+        plan = self.policy.plan(view)
+        return Planned(held(asked_anew(plan, view, self.top_n) if record.asks_anew else plan, view), table)
 
     def _window_before(self, closing: PaneClosing) -> SuccessorCounts:
         """Read the adjacent window before, where trends are retrieved and it lies in the run."""
@@ -207,6 +218,10 @@ class Deciding:
             if record.model is None and result.model is not None:
                 tuned = FineTuneState(tuned_window_end_ms=record.window_end_ms)
                 record = msgspec.structs.replace(record, model=result.model, fine_tune=tuned)
+        if record.asks_anew:
+            # The pane was served by rows of the weights before: it says nothing of these.
+            is_answered = result is not None and is_published(result) and is_by_fine_tune(record)
+            return msgspec.structs.replace(record, asks_anew=not is_answered)
         if record.fine_tune is None or record.decision is None:
             return record
         stats = self.measuring.reader.stats_of_pane(record.pane)
@@ -236,6 +251,32 @@ class Deciding:
         )
 
 
+def with_weights(record: PaneRecord, weights: WeightsStore) -> PaneRecord:
+    """Take on what serves now, if that is another version than before."""
+    picked = weights.pick(record.pane)
+    if picked is None or picked.version == record.weights:
+        return record
+    return taken_on(record, picked.version, str(weights.path(picked.version)), picked.window_end_ms)
+
+
+def taken_on(record: PaneRecord, version: int, model: str, tuned_window_end_ms: int) -> PaneRecord:
+    """Let a version of the weights answer from this pane on: all rows are asked anew, and its level is not known."""
+    return msgspec.structs.replace(
+        record,
+        model=model,
+        weights=version,
+        weights_since_pane=record.pane,
+        asks_anew=record.table_version is not None,
+        fine_tune=FineTuneState(tuned_window_end_ms=tuned_window_end_ms),
+    )
+
+
+def is_by_fine_tune(record: PaneRecord) -> bool:
+    """Whether a pane's order asks all rows anew."""
+    order = record.decision.order if record.decision else None
+    return order is not None and order.trigger is Trigger.FINE_TUNE
+
+
 def is_published(result: RefreshResult) -> bool:
     """Whether what was ordered serves."""
     return result.outcome not in ("gate_failed", "failed")
@@ -246,8 +287,11 @@ def _state_of(before: PaneRecord | None) -> PolicyState:
 
 
 def _published_order(before: PaneRecord | None) -> RefreshOrder | None:
-    """Order of the pane before, if the table that serves has it: what was not published did neither well nor badly."""
-    if before is None or before.decision is None:
+    """Order of the pane before, if the table that serves has it: what was not published did neither well nor badly.
+
+    What new weights changed says nothing of rows that were bought.
+    """
+    if before is None or before.decision is None or is_by_fine_tune(before):
         return None
     was_refused = before.result is not None and not is_published(before.result)
     return None if was_refused else before.decision.order

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from refresh.engines import ENGINES, Engine, open_engine
+from refresh.engines.adapter import Adapter, TakesAdapters
 from refresh.engines.model_files import MANIFEST, read_manifest
+from refresh.finetune.candidate import base_fingerprint
+from refresh.served_weights import ServedWeights, served_weights
 from refresh.template import Template
 from tidegate.cli.engine_settings import asking_of, engine_options, server_options, template_of
 from tidegate.config import RunSettings
 from tidegate.counts import BucketedCounts
-from tidegate.errors import ConfigError, RequestError
+from tidegate.errors import ConfigError, EngineError, EngineUnavailableError, RequestError
 
+_LOG = logging.getLogger(__name__)
 OnTraining = Callable[[str, int, int], None]
 """Called with the lesson, the steps done and the most there can be."""
 
@@ -100,22 +106,47 @@ class ModelKeeper:
         self._name, self._opening = engine, dict(opening or {})
         self._template, self._n_retrieved = template, n_retrieved
         self._engine: Engine | None = None
+        self._base = ""
         self.model: str | None = None
 
     def engine(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Engine:
-        """Open the model at the first call (training it before, if there is none); grow it at the others."""
+        """Open the model at the first call (training it before, if there is none), and where it is another one since.
+
+        It is grown at all other calls.
+        """
         if self._engine is None:
             known = Path(model) if model else self._given
-            folder = known or self._trained(names, window, pane)
-            self.model = str(folder)
-            # What a model that we did not teach has codes for is known once it is open.
-            is_ours = self._name == "embedded" or (folder / MANIFEST).is_file()
-            capacity = read_manifest(folder)[0].capacity if is_ours else len(names)
-            self._engine = open_engine(self._name, names[:capacity], model_folder=folder, **self._opening)
-            _require_as_asked(self._engine, self._template, self._n_retrieved, folder)
+            self._engine = self._opened(served_weights(known or self._trained(names, window, pane)), names)
+        elif model is not None and model != self.model:
+            self._engine = self._swapped(self._engine, served_weights(Path(model)), names)
         # The newest clusters that the model has no code for are left out: their backoff serves them.
         self._engine.grow(names[: self._engine.prompts.codebook.capacity])
         return self._engine
+
+    def _opened(self, weights: ServedWeights, names: list[str]) -> Engine:
+        # What a model that we did not teach has codes for is known once it is open.
+        is_ours = self._name == "embedded" or (weights.base / MANIFEST).is_file()
+        capacity = read_manifest(weights.base)[0].capacity if is_ours else len(names)
+        engine = open_engine(
+            self._name, names[:capacity], model_folder=weights.base, adapter=weights.adapter, **self._opening
+        )
+        _require_as_asked(engine, self._template, self._n_retrieved, weights.folder)
+        self.model, self._base = str(weights.folder), base_fingerprint(weights.base)
+        return engine
+
+    def _swapped(self, engine: Engine, weights: ServedWeights, names: list[str]) -> Engine:
+        """Change the adapter where that is all that changes, and there is room for it; open the model anew else."""
+        if isinstance(engine, TakesAdapters) and base_fingerprint(weights.base) == self._base:
+            try:
+                engine.take(weights.adapter)
+                self.model = str(weights.folder)
+                return engine
+            except EngineError as error:
+                _LOG.info("the model is opened anew: %s", error)
+        self._engine = None
+        del engine
+        gc.collect()  # two models may not fit beside each other
+        return self._opened(weights, names)
 
     def _trained(self, names: list[str], window: BucketedCounts, pane: int) -> Path:
         """Train on the window: retrieval from one half of the users, labels from the other."""
@@ -155,7 +186,7 @@ def _require_as_asked(engine: Engine, template: Template | None, n_retrieved: in
 
 
 class ServerKeeper:
-    """A server's model: nothing is trained here.
+    """A server's model: nothing is trained here. Adapters are loaded by the server while it serves.
 
     Parameters
     ----------
@@ -167,18 +198,46 @@ class ServerKeeper:
     def __init__(self, given: Path | None, opening: Mapping[str, Any]) -> None:
         self._given, self._opening = given, dict(opening)
         self._engine: Engine | None = None
+        self._former: list[Adapter] = []
         self.model: str | None = None
 
     def engine(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Engine:
-        """Find the server at the first call; grow the catalogue at the others."""
-        if self._engine is None:
+        """Find the server at the first call, and ask it for other weights where they changed; grow it at all others."""
+        if self._engine is None or (model is not None and model != self.model):
             folder = Path(model) if model else self._given
-            is_ours = folder is not None and (folder / MANIFEST).is_file()
-            capacity = read_manifest(folder)[0].capacity if folder is not None and is_ours else len(names)
-            self._engine = open_engine("openai", names[:capacity], model_folder=folder, **self._opening)
+            self._engine = self._found(None if folder is None else served_weights(folder), names)
             self.model = None if folder is None else str(folder)
         self._engine.grow(names[: self._engine.prompts.codebook.capacity])
         return self._engine
+
+    def _found(self, weights: ServedWeights | None, names: list[str]) -> Engine:
+        """Open the engine; what an adapter replaced stays loaded for a way back, older ones are let go of."""
+        base, adapter = (weights.base, weights.adapter) if weights else (None, None)
+        is_ours = base is not None and (base / MANIFEST).is_file()
+        capacity = read_manifest(base)[0].capacity if base is not None and is_ours else len(names)
+        opening = dict(self._opening)
+        if weights is not None and weights.name is not None:
+            opening["server"] = replace(opening["server"], model=weights.name)
+        try:
+            engine = open_engine("openai", names[:capacity], model_folder=base, adapter=adapter, **opening)
+        except EngineUnavailableError:
+            raise
+        except EngineError as error:
+            if weights is None or weights.name is None:
+                raise
+            raise EngineUnavailableError(
+                error.found, f"Serve {weights.folder} under the name {weights.name}", place=error.place
+            ) from error
+        self._let_go(engine, adapter)
+        return engine
+
+    def _let_go(self, engine: Engine, adapter: Adapter | None) -> None:
+        from refresh.engines.openai import OpenAIEngine
+
+        if isinstance(engine, OpenAIEngine):
+            for old in self._former[:-1]:
+                engine.forget(old)
+        self._former = [each for each in self._former[-1:] if each != adapter] + ([adapter] if adapter else [])
 
 
 def open_keeper(settings: RunSettings, run_id: str, on_training: OnTraining | None = None) -> EngineKeeper:

@@ -17,7 +17,9 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``table_version`` is None before the first table, ``model`` None where the engine has no weights of this run.
     ``n_clusters`` had a name when the pane was decided on; ``memory`` and ``policy_state`` are what the evidence and
-    the policy go on with at the next pane.
+    the policy go on with at the next pane. ``weights`` is the version that answers (`refresh.weights`), None for those
+    that the run began with; it has since ``weights_since_pane``. ``asks_anew`` says that rows which older weights
+    answered still serve.
     """
 
     pane: int
@@ -28,6 +30,9 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     result: RefreshResult | None = None
     table_version: int | None = None
     model: str | None = None
+    weights: int | None = None
+    weights_since_pane: int | None = None
+    asks_anew: bool = False
     fine_tune: FineTuneState | None = None
     flag_answer: FlagAnswer | None = None
     """What a person had answered to the open flag, where that was seen at this pane."""

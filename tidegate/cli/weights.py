@@ -1,0 +1,138 @@
+"""``tidegate weights``: list a run's versions of weights, verify them, and go back to a former one."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from refresh.weights import WeightsStore, WeightsVersion
+from stream.database import Database
+from stream.fine_tune_book import StoredFineTunes
+from tidegate.cli.options import PIPED_WIDTH, home_option
+from tidegate.cli.weights_serving import WeightsServing
+from tidegate.clock import SystemClock, iso_utc
+from tidegate.errors import EngineError, RequestError
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _with_run(function: _F) -> _F:
+    """Add the options that every command shares."""
+    home = home_option("Folder of the run's models.")
+    run = click.option("--run", "run_id", help="Run whose weights are meant; default: the only one that has versions.")
+    return home(run(click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(function)))
+
+
+@click.group("weights")
+def weights_group() -> None:
+    """List, verify and roll back the weights that answer."""
+
+
+@weights_group.command("list")
+@_with_run
+def list_weights(home: Path, run_id: str | None, as_json: bool) -> None:
+    """List all versions of a run's weights, newest first, and who let them serve."""
+    store = _store(home, run_id)
+    serving, moves = store.serving(), store.moves()
+    rows = [
+        {
+            **msgspec.to_builtins(version),
+            "serves": serving is not None and serving.version == version.version,
+            "folder": str(store.path(version.version)),
+            "moves": [msgspec.to_builtins(move) for move in moves if move.version == version.version],
+        }
+        for version in reversed(store.versions())
+    ]
+    if as_json:
+        _print_json(rows)
+        return
+    printed = Table("version", "serves", "parent", "kind", "base", "fine-tune", "tuned on", "last move")
+    for row in rows:
+        last = row["moves"][-1] if row["moves"] else None
+        printed.add_row(
+            str(row["version"]),
+            "<-" if row["serves"] else "",
+            str(row["parent"] or "-"),
+            row["kind"],
+            str(row["base"] or "-"),
+            row["fine_tune_id"] or "the run's own",
+            iso_utc(row["window_end_ms"]),
+            f"{iso_utc(last['at_ms'])} by {last['by']}: {last['why']}" if last else "-",
+        )
+    width = None if sys.stdout.isatty() else PIPED_WIDTH
+    Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False).print(printed)
+
+
+@weights_group.command("verify")
+@_with_run
+def verify_weights(home: Path, run_id: str | None, as_json: bool) -> None:
+    """Check every byte of all versions; exit code 1 if one is damaged."""
+    store = _store(home, run_id)
+    results = [_verified(store, version) for version in store.versions()]
+    if as_json:
+        _print_json(results)
+    for result in results:
+        if "error" in result:
+            click.echo(f"Error: {result['error']}", err=True)
+        elif not as_json:
+            click.echo(f"version {result['version']} is sound")
+    if any("error" in result for result in results):
+        click.get_current_context().exit(1)
+
+
+def _verified(store: WeightsStore, version: WeightsVersion) -> dict[str, Any]:
+    try:
+        store.verify(version.version)
+    except EngineError as error:
+        return {"version": version.version, "is_sound": False, "error": str(error)}
+    return {"version": version.version, "is_sound": True}
+
+
+@weights_group.command("rollback")
+@click.option("--to", type=click.IntRange(min=1), help="Version to serve; default: the one that was replaced last.")
+@click.option("--reason", required=True, help="Why, for the history.")
+@click.option("--by", default=getpass.getuser, help="Who decides; default: the user.")
+@click.option("--store", envvar="TIDEGATE_STORE", help="Store of a shared run; default: the home's own.")
+@_with_run
+def rollback_weights(
+    to: int | None, reason: str, by: str, store: str | None, home: Path, run_id: str | None, as_json: bool
+) -> None:
+    """Let former weights serve again from the run's next pane on; they are verified first."""
+    run_id = _store(home, run_id).folder.name
+    with _serving(home, store) as weights:
+        version = weights.rollback(run_id, by=by, why=reason, to=to)
+    if as_json:
+        _print_json({"run_id": run_id, "version": version.version, "reason": reason})
+        return
+    click.echo(f"version {version.version} of the weights serves from the next pane on")
+
+
+@contextmanager
+def _serving(home: Path, store: str | None) -> Iterator[WeightsServing]:
+    with closing(Database(store or home / "runs.db")) as database:
+        yield WeightsServing(home, StoredFineTunes(database), SystemClock())
+
+
+def _store(home: Path, run_id: str | None) -> WeightsStore:
+    """Find the run's weights."""
+    known = sorted({path.parent.name for path in (home / "models").glob("*/v[0-9]*")})
+    if run_id is None and len(known) == 1:
+        return WeightsStore(home / "models" / known[0])
+    if run_id in known:
+        return WeightsStore(home / "models" / str(run_id))
+    listed = ", ".join(known) or "none"
+    found = "no run is named" if run_id is None else f"run {run_id} has no versions of its weights"
+    raise RequestError(found, f"Name one that has with --run: {listed}", place=str(home / "models"))
+
+
+def _print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

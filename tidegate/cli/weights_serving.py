@@ -1,0 +1,135 @@
+"""Letting approved weights serve, and going back: the versions in the home folder, and the fine-tunes in the store.
+
+1. Keep what serves as a version, so that there is a way back (the first time only).
+2. Make the candidate that was judged a version.
+3. Move the pointer: runs take it on at their next pane.
+4. Note it in the records: the one serves, the one that it replaces is retired.
+
+Each step finds what an attempt before it has done, so doing it all again after a crash is doing it once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from refresh.finetune.book import FineTuneBook, changed
+from refresh.finetune.candidate import open_candidate
+from refresh.finetune.lifecycle import Actor, approval, take
+from refresh.weights import WeightsStore, WeightsVersion
+from tidegate.cli.records import PaneRecord
+from tidegate.clock import Clock
+from tidegate.contracts import FineTune, FineTuneAction, FineTuneStatus
+from tidegate.errors import FineTuneError, TransitionError
+
+
+class _Samples(msgspec.Struct, frozen=True):
+    """What is read of the manifest of samples."""
+
+    last_pane: int
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsServing:
+    """The weights of the runs of one home.
+
+    Attributes
+    ----------
+    home : Path
+    book : FineTuneBook
+    """
+
+    home: Path
+    book: FineTuneBook
+    clock: Clock
+
+    def store(self, run_id: str) -> WeightsStore:
+        """Give the weights of a run."""
+        return WeightsStore(self.home / "models" / run_id, self.clock)
+
+    def serve(self, record: FineTune, last: PaneRecord, *, by: str, why: str) -> WeightsVersion:
+        """Let an approved fine-tune serve from the run's next pane on; the module's docstring numbers the steps.
+
+        Parameters
+        ----------
+        record : approved, or retired and wanted back
+        last : what the run has recorded last: the weights that serve it
+
+        Raises
+        ------
+        TransitionError
+            If no person has approved it, or it is not where it can be let serve.
+        FineTuneError
+            If the candidate is not the one that was judged, or the run has no weights to come from.
+        EngineError
+            If files are damaged, or an adapter is for another base.
+        """
+        place = f"serve {record.fine_tune_id}"
+        if approval(record) is None:
+            raise TransitionError("no person has approved it", "Approve it first", place=place)
+        if last.model is None:
+            raise FineTuneError(
+                "the run knows no weights that it could go back to",
+                "Name the folder of the model that is served (--model)",
+                place=place,
+            )
+        candidate = self.home / "finetunes" / record.fine_tune_id / "candidate"
+        if open_candidate(candidate).fingerprint != record.candidate_fingerprint:
+            raise FineTuneError(
+                "the candidate is not the one that was judged", "Run the fine-tune again", place=str(candidate)
+            )
+        store = self.store(record.run_id)
+        tuned_ms = last.fine_tune.tuned_window_end_ms if last.fine_tune else last.window_end_ms
+        base = store.add_base(Path(last.model), tuned_ms)  # 1
+        serving = store.serving()
+        version = store.add(  # 2
+            candidate,
+            parent=(serving or base).version,
+            fine_tune_id=record.fine_tune_id,
+            window_end_ms=_tuned_window_end_ms(candidate.parent, record, last),
+        )
+        if serving is None or serving.version != version.version:
+            store.move(version.version, by=by, why=why)  # 3
+        self._note(version, serving, by=by, why=why)  # 4
+        return version
+
+    def rollback(self, run_id: str, *, by: str, why: str, to: int | None = None) -> WeightsVersion:
+        """Let the version serve that the present one replaced, or the one that is named; raises as the store does."""
+        store = self.store(run_id)
+        serving = store.serving()
+        version = store.rollback(by=by, why=why, to=to)
+        self._note(version, serving, by=by, why=why)
+        return version
+
+    def _note(self, version: WeightsVersion, before: WeightsVersion | None, *, by: str, why: str) -> None:
+        actor = Actor(by, self.clock.now_ms(), is_person=True)
+        if before is not None and before.fine_tune_id not in (None, version.fine_tune_id):
+            self._change(before, FineTuneStatus.SERVING, FineTuneAction.RETIRE, actor, why)
+        self._change(version, FineTuneStatus.SERVING, FineTuneAction.SERVE, actor, why)
+
+    def _change(
+        self, version: WeightsVersion, status: FineTuneStatus, action: FineTuneAction, actor: Actor, why: str
+    ) -> None:
+        """Take a step in the record of a version's fine-tune, if it has one and is not there already."""
+        fine_tune_id = version.fine_tune_id
+        if fine_tune_id is None or self.book.get(fine_tune_id) is None:
+            return
+        is_done = (
+            (lambda it: it.status is status) if action is FineTuneAction.SERVE else (lambda it: it.status is not status)
+        )
+        numbers = {"weights_version": float(version.version)}
+        changed(
+            self.book, fine_tune_id, lambda it: it if is_done(it) else take(it, action, actor, why, numbers=numbers)
+        )
+
+
+def _tuned_window_end_ms(folder: Path, record: FineTune, last: PaneRecord) -> int:
+    """End of the window that the samples end with; that of the flag where they do not tell."""
+    pane_ms = last.window_end_ms // (last.pane + 1)
+    try:
+        content = (folder / "samples" / "manifest.json").read_bytes()
+        return (msgspec.json.decode(content, type=_Samples).last_pane + 1) * pane_ms
+    except (OSError, msgspec.MsgspecError):
+        return record.flag.window_end_ms
