@@ -147,6 +147,7 @@ class TableStore:
         template: str = "",
         action: str = "publish",
         why: str | None = None,
+        who: str | None = None,
         on_top_of: int | None = None,
     ) -> int:
         """Make `table` the current version; returns its number.
@@ -158,8 +159,8 @@ class TableStore:
         ----------
         template : str
             Name and hash of the template that rows were asked with (`refresh.template.Template.stamp`).
-        action, why : str
-            For the history; `why` defaults to the trigger.
+        action, why, who : str
+            For the history; `why` defaults to the trigger, `who` to the user of this process.
         on_top_of : int, optional
             The version that must be current, where a person has looked at what it is to replace.
 
@@ -208,7 +209,7 @@ class TableStore:
                 )
                 version = self._write_version(draft, table)  # 3, 4
             if version != parent:
-                self._point_to(version, parent, action, _user(), why or trigger.value)  # 5
+                self._point_to(version, parent, action, who or _user(), why or trigger.value)  # 5
             return version
 
     def _write_version(self, draft: Manifest, table: TransitionTable) -> int:

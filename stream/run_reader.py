@@ -73,6 +73,10 @@ class RunReader:
             for row in self._rows(shards, shards.c.shard)
         }
 
+    def owners(self) -> dict[int, str]:
+        """Name the process that counts each shard, or counted it last."""
+        return {row.shard: row.owner for row in self._rows(shards, shards.c.shard)}
+
     def outcomes(self) -> dict[str, int]:
         """Count the committed records over all shards by what became of them."""
         totals: Counter[str] = Counter()
