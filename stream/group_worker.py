@@ -26,6 +26,8 @@ from stream.events import EventBatch, Outcome
 from stream.gate import PatientGate
 from stream.patience import StorePatience
 from stream.predictions import Predictions
+from stream.reorder import END_OF_TIME_MS
+from stream.sequence_kernel import N_STATS
 from stream.shard import Admission, Shard
 from tidegate.clock import Clock
 from tidegate.errors import FencedError
@@ -91,6 +93,8 @@ class Owned:
     at_end_since: float | None = None
     is_idle: bool = False
     is_paused: bool = False
+    is_read_up: bool = False  # nothing had come after what was read last, when it was looked at last
+    news_since: float | None = None  # when the oldest record was read that is not committed
 
 
 @dataclass(slots=True)
@@ -98,8 +102,11 @@ class WorkerFigures:
     """What a worker has done, for metrics; `first_seconds` and `last_seconds` span its first record and last commit."""
 
     outcomes: dict[str, int] = field(default_factory=dict)
+    stats: NDArray[np.int64] = field(default_factory=lambda: np.zeros(N_STATS, np.int64))
+    n_batches: int = 0
     n_commits: int = 0
     n_fenced: int = 0
+    n_takeovers: int = 0
     n_dead_letters: int = 0
     first_seconds: float | None = None
     last_seconds: float = 0.0
@@ -108,6 +115,30 @@ class WorkerFigures:
         """Count records by outcome."""
         for outcome, n in outcomes.items():
             self.outcomes[str(outcome)] = self.outcomes.get(str(outcome), 0) + n
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a worker stands at an instant, for metrics.
+
+    Attributes
+    ----------
+    positions : dict[int, int]              offset that is read next, by owned partition
+    n_paused, n_idle : int                  owned partitions whose gate is shut; at whose end nothing comes
+    n_waiting : int                         events that are admitted and not counted yet
+    uncommitted_seconds : float             since the oldest record was read that is not committed; 0 without one
+    behind_ms : int | None                  event time reached by the partition furthest behind, of those that are not
+                                            read to their end; None where all are
+    watermark_ms : int | None               that all owned partitions have passed; None before the first event
+    """
+
+    positions: dict[int, int]
+    n_paused: int
+    n_idle: int
+    n_waiting: int
+    uncommitted_seconds: float
+    behind_ms: int | None
+    watermark_ms: int | None
 
 
 class GroupWorker:
@@ -119,6 +150,12 @@ class GroupWorker:
     open_shard : partition -> Shard      takes it over in the store
     stream_ms : () -> int | None         watermark that all shards together have reached, for those that idle
     should_stop : () -> bool             whether it is no time to wait for an absent store
+    on_commit : seconds -> None          told how long each commit took
+
+    Attributes
+    ----------
+    figures : WorkerFigures
+    patience : StorePatience             its waits for the store
     """
 
     def __init__(
@@ -133,11 +170,13 @@ class GroupWorker:
         clock: Clock,
         options: GroupOptions,
         should_stop: Callable[[], bool] = lambda: False,
+        on_commit: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._broker, self._open_shard, self._decoder, self._gate = broker, open_shard, decoder, gate
         self._dead_letters, self._bad_share, self._stream_ms = dead_letters, bad_share, stream_ms
         self._clock, self._options = clock, options
-        self._patiently = StorePatience(clock, options.patience_seconds, should_stop)
+        self.patience = StorePatience(clock, options.patience_seconds, should_stop)
+        self._on_commit = on_commit
         self._owned: dict[int, Owned] = {}
         self._fenced_since: dict[int, float] = {}
         self._commit_seconds = 0.0  # of a typical one
@@ -152,6 +191,23 @@ class GroupWorker:
     def has_ended(self) -> bool:
         """Whether all that is owned is read to its end, counted and committed. False while nothing is owned."""
         return bool(self._owned) and all(o.shard.has_ended and not o.shard.has_news for o in self._owned.values())
+
+    def standing(self) -> Standing:
+        """Tell where the worker stands; may be asked for by another thread while it works."""
+        owned = dict(self._owned)  # one instruction for other threads
+        behind = [o.shard.marks.latest_ms[p] for p, o in owned.items() if not o.is_read_up]
+        watermarks = [o.shard.marks.stream_ms for o in owned.values()]
+        known = [ms for ms in watermarks if abs(ms) < END_OF_TIME_MS]
+        since = [o.news_since for o in owned.values() if o.news_since is not None]
+        return Standing(
+            positions={partition: o.position for partition, o in owned.items()},
+            n_paused=sum(o.is_paused for o in owned.values()),
+            n_idle=sum(o.is_idle for o in owned.values()),
+            n_waiting=sum(o.shard.n_waiting for o in owned.values()),
+            uncommitted_seconds=self._clock.monotonic_seconds() - min(since) if since else 0.0,
+            behind_ms=min((ms for ms in behind if abs(ms) < END_OF_TIME_MS), default=None),
+            watermark_ms=min(known, default=None),
+        )
 
     def step(self) -> None:
         """Poll once and do what follows from it.
@@ -188,7 +244,8 @@ class GroupWorker:
 
     def _take_over(self, partition: int) -> int:
         self._fenced_since.pop(partition, None)
-        shard = self._patiently(lambda: self._open_shard(partition))
+        shard = self.patience(lambda: self._open_shard(partition))
+        self.figures.n_takeovers += 1
         position = self._broker.start_of(partition, shard.offsets.get(partition))
         self._owned[partition] = Owned(shard, position, self._clock.monotonic_seconds())
         self._finish_if_at_stop(partition)
@@ -231,6 +288,8 @@ class GroupWorker:
         """Decode records that were not read before, and hand them to their shard."""
         if self.figures.first_seconds is None:
             self.figures.first_seconds = self._clock.monotonic_seconds()
+        if owned.news_since is None:
+            owned.news_since = self._clock.monotonic_seconds()
         next_offset = int(records.offsets[-1]) + 1
         batch = self._decoder.decode(
             records.values,
@@ -244,7 +303,8 @@ class GroupWorker:
         admission = owned.shard.admit(batch, self._decoder.cluster_names)
         self._bury(records, batch, admission)
         self.figures.add(admission.outcomes)
-        owned.position, owned.at_end_since, owned.is_idle = next_offset, None, False
+        self.figures.n_batches += 1
+        owned.position, owned.at_end_since, owned.is_idle, owned.is_read_up = next_offset, None, False, False
 
     def _bury(self, records: PartitionRecords, batch: EventBatch, admission: Admission) -> None:
         """Make dead letters of what was set aside, and of what came too late."""
@@ -271,7 +331,7 @@ class GroupWorker:
             return
         # The last offsets of a log may hold no record (compaction, transaction markers).
         owned.position = max(owned.position, offset)
-        owned.at_end_since = self._clock.monotonic_seconds()
+        owned.at_end_since, owned.is_read_up = self._clock.monotonic_seconds(), True
         self._finish_if_at_stop(partition)
 
     def _finish_if_at_stop(self, partition: int) -> None:
@@ -304,7 +364,7 @@ class GroupWorker:
             owned.is_idle = rested_seconds >= self._options.idle_after_seconds
             if owned.is_idle:
                 owned.shard.marks.idle(partition)
-        stream_ms = self._patiently(self._stream_ms) if owned.is_idle else None
+        stream_ms = self.patience(self._stream_ms) if owned.is_idle else None
         if stream_ms is not None:
             owned.shard.marks.follow(stream_ms)
 
@@ -319,11 +379,16 @@ class GroupWorker:
             return predictions
 
         # The gate and new codes are asked of the store; what it refuses in the middle of a count can be repeated.
+        stats = self._owned[partition].shard.sequences.stats
+        before = stats.values.sum(axis=0)
         while (
             partition in self._owned
-            and self._patiently(lambda: self._owned[partition].shard.count_passed(gate)) is not None
+            and self.patience(lambda: self._owned[partition].shard.count_passed(gate)) is not None
         ):
+            self.figures.stats += stats.values.sum(axis=0) - before
             self._commit(partition)
+            before = stats.values.sum(axis=0)
+        self.figures.stats += stats.values.sum(axis=0) - before
         return is_held
 
     def _hold_back(self, partition: int, owned: Owned, is_held: bool) -> None:
@@ -344,13 +409,15 @@ class GroupWorker:
         self._dead_letters.flush()
         started_seconds = self._clock.monotonic_seconds()
         try:
-            self._patiently(owned.shard.commit)
+            self.patience(owned.shard.commit)
         except FencedError:
             del self._owned[partition]  # its new owner reads again what is forgotten here
             self._fenced_since[partition] = self._clock.monotonic_seconds()
             self.figures.n_fenced += 1
             return
         owned.committed_seconds = self.figures.last_seconds = self._clock.monotonic_seconds()
+        owned.news_since = None
+        self._on_commit(owned.committed_seconds - started_seconds)
         took_seconds = min(owned.committed_seconds - started_seconds, _LONGEST_COMMIT_SECONDS)  # an outage says nothing
         self._commit_seconds += (took_seconds - self._commit_seconds) / 8
         self.figures.n_commits += 1

@@ -58,6 +58,10 @@ class StorePatience:
     seconds : float                 how long a store may be away
     should_stop : () -> bool        whether the process was told to stop
 
+    Attributes
+    ----------
+    n_outages : int                 actions that were refused at first
+
     Examples
     --------
     >>> from tidegate.clock import ManualClock
@@ -73,6 +77,14 @@ class StorePatience:
 
     def __init__(self, clock: Clock, seconds: float, should_stop: Callable[[], bool] = lambda: False) -> None:
         self._clock, self._seconds, self._should_stop = clock, seconds, should_stop
+        self.n_outages = 0
+        self._away_since_seconds: float | None = None
+
+    @property
+    def away_seconds(self) -> float:
+        """How long the action in hand has been refused; 0 where none is. May be asked for by another thread."""
+        since_seconds = self._away_since_seconds
+        return 0.0 if since_seconds is None else self._clock.monotonic_seconds() - since_seconds
 
     def __call__(self, action: Callable[[], _T]) -> _T:
         """Do `action`.
@@ -82,20 +94,24 @@ class StorePatience:
         StoreUnavailableError
             If the store was away for longer than the patience, or a moment while the process is to stop.
         """
-        return try_patiently(
-            action,
-            is_passing=lambda error: isinstance(error, StoreUnavailableError),
-            is_over=self._is_over,
-            pauses=(0.05, LONGEST_PAUSE_SECONDS),
-            clock=self._clock,
-            before_pause=_tell_first_refusal,
-        )
+        try:
+            return try_patiently(
+                action,
+                is_passing=lambda error: isinstance(error, StoreUnavailableError),
+                is_over=self._is_over,
+                pauses=(0.05, LONGEST_PAUSE_SECONDS),
+                clock=self._clock,
+                before_pause=self._note_refusal,
+            )
+        finally:
+            self._away_since_seconds = None
 
     def _is_over(self, waited_seconds: float) -> bool:
         return waited_seconds >= (min(self._seconds, STOPPING_SECONDS) if self._should_stop() else self._seconds)
 
-
-def _tell_first_refusal(state: RetryCallState) -> None:
-    """Say once why nothing happens; when the store answers again, what follows says so by itself."""
-    if state.attempt_number == 1 and state.outcome is not None:
-        _LOG.warning("the store refuses for now; trying again: %s", state.outcome.exception())
+    def _note_refusal(self, state: RetryCallState) -> None:
+        """Say once why nothing happens; when the store answers again, what follows says so by itself."""
+        if state.attempt_number == 1 and state.outcome is not None:
+            self.n_outages += 1
+            self._away_since_seconds = self._clock.monotonic_seconds()
+            _LOG.warning("the store refuses for now; trying again: %s", state.outcome.exception())

@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from tidegate.durations import parse_duration
 from tidegate.errors import ConfigError
 
+NEVER = "none"
 _PREFIX = "TIDEGATE_"
 _S = TypeVar("_S", bound="RunSettings")
 # What a run is not known by: where its files lie and how it is watched.
@@ -29,8 +30,14 @@ _NOT_IDENTITY = {
     "source",  # known by what it is (an absolute path, a topic), not by how it was written
     "home",
     "serve",
+    "alert_tokens",
+    "alert_cooldown",
     "host",
     "port",
+    "metrics_port",
+    "metrics_host",
+    "expose_metrics",
+    "hit_rate_objective",
     "follow",
     "from_earliest",
     "kafka",
@@ -198,6 +205,20 @@ class RunSettings(BaseSettings):
     serve: bool = Field(False, description="keep metrics and lookup up over HTTP")
     host: str = Field("127.0.0.1", description="address to serve on")
     port: int = Field(9464, ge=0, le=65535, description="port to serve on; 0 takes a free one")
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="port of the process's own metrics and health; 0 takes a free one"
+    )
+    metrics_host: str = Field("127.0.0.1", description="address of that port")
+    expose_metrics: bool = Field(False, description="let other machines reach that port: it has no TLS and no login")
+    hit_rate_objective: float | None = Field(
+        None, gt=0, le=1, description="next-hit rate that alerts hold against; default: 0.9 of the level at first"
+    )
+    alert_tokens: SecretStr | None = Field(
+        None, description="bearer token of POST /alerts, or two while they are exchanged; better in a file"
+    )
+    alert_cooldown: str = Field(
+        "30m", description="time after an alert's refresh in which others ask for none; 'none' lets all"
+    )
     checkpoint_records: int = Field(1_000_000, ge=1, description="records between commits")
     kafka: dict[str, SecretStr] = Field(default_factory=dict, description="librdkafka properties, passed through")
     message_format: Literal["json", "avro", "protobuf"] = Field(
@@ -211,11 +232,19 @@ class RunSettings(BaseSettings):
     )
 
     @field_validator(
-        "pane", "window", "gap", "lateness", "max_ahead", "duplicates", "engine_timeout", "engine_patience"
+        "pane",
+        "window",
+        "gap",
+        "lateness",
+        "max_ahead",
+        "duplicates",
+        "engine_timeout",
+        "engine_patience",
+        "alert_cooldown",
     )
     @classmethod
     def _is_duration(cls, text: str, info: ValidationInfo) -> str:
-        if (info.field_name, text) != ("gap", "none"):
+        if text != NEVER or info.field_name not in ("gap", "alert_cooldown"):
             parse_duration(text, name=_flag(info.field_name or ""))
         return text
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from tidegate.config import RunSettings
+from tidegate.config import NEVER, RunSettings
 from tidegate.durations import parse_duration
 
-NEVER = "none"
 _DURATIONS = ("gate", "checkpoint_interval", "idle_after", "store_patience", "retention")
 _MAY_BE_NONE = ("gate", "retention")
 _OWN = {

@@ -181,6 +181,25 @@ class KafkaGroup:
         except KafkaException as error:
             _LOG.debug("offsets were not mirrored: %s", error)
 
+    def lag_records(self, positions: Mapping[int, int]) -> int | None:
+        """Count the records behind `positions`, as far as the client has heard of them; may be asked by any thread.
+
+        Returns
+        -------
+        int or None
+            None while a partition's end is not known, and once the group is left.
+        """
+        lag = 0
+        for partition, position in positions.items():
+            try:
+                bounds = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            except (KafkaException, RuntimeError):  # not heard of yet; closed
+                return None
+            if bounds is None or bounds[1] < 0:
+                return None
+            lag += max(0, bounds[1] - position)
+        return lag
+
     def close(self, assignee: Assignee) -> None:
         """Leave the group, giving partitions back; may be called twice."""
         if not self._is_closed:

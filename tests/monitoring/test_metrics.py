@@ -19,9 +19,12 @@ from tests.tables import small_table
 from tidegate.clock import ManualClock
 from tidegate.contracts import (
     Decision,
+    DriftCourse,
     DriftReport,
     FineTuneFlag,
     FineTuneReason,
+    FineTuneStatus,
+    FrontDrift,
     GateVerdict,
     PairDrift,
     RefreshOrder,
@@ -70,6 +73,17 @@ def report(**changes: Any) -> DriftReport:
         "hit_rate_next": 0.12,
         "hit_rate_sequence": 0.2,
         "coverage": 0.9,
+        "table_p": 0.0001,
+        "front": FrontDrift(transitions=20, pairs=2, table_z=1.0, table_p=0.2, alarmed=False),
+        "course": DriftCourse(
+            detector="cusum",
+            score=2.0,
+            statistic=1.5,
+            threshold=9.0,
+            is_signalled=False,
+            windows_since_signal=None,
+            false_alarm_windows=2_000.0,
+        ),
     }
     return DriftReport(**fields | changes)
 
@@ -87,6 +101,8 @@ def result(**changes: Any) -> RefreshResult:
         "rows_invalid": 1,
         "rows_retired": 4,
         "duration_seconds": 2.0,
+        "prompt_tokens": 900,
+        "cached_tokens": 600,
         "faults": {"not_new": 3, "output_empty": 2, "yet_unheard_of": 1},
         "gates": tuple(
             GateVerdict(gate=gate, found=0.1, required=0.2, is_passed=gate == "coverage", sentence="because")
@@ -114,8 +130,14 @@ def tell_everything(metrics: Metrics) -> None:
     metrics.observe_table(3, rows=20, backoff_rows=5, published_ms=99_000)
     metrics.observe_rejected_version()
     metrics.observe_model("embedded", "abc")
+    metrics.show_objective(0.11)
+    metrics.observe_fine_tunes({FineTuneStatus.PENDING_REVIEW: [50_000, 10_000]})
+    metrics.show_lengths(5_000, 3)
+    metrics.observe_panes(PANES, 2, 5_000)
+    metrics.observe_order("o")
 
 
+PANES = {"counted": 7, "closed": 6, "reported": 6, "decided": 4, "recorded": 3}
 EXPECTED = {
     'tidegate_events_total{outcome="counted"}': 90,
     'tidegate_events_total{outcome="malformed"}': 2,
@@ -124,6 +146,14 @@ EXPECTED = {
     "tidegate_watermark_timestamp_seconds": 98,
     "tidegate_watermark_lag_seconds": 2,
     "tidegate_windows_total": 1,
+    "tidegate_drift_z": 4,
+    "tidegate_drift_p_value": 0.0001,
+    "tidegate_drift_alarmed": 1,
+    "tidegate_drift_front_alarmed": 0,
+    "tidegate_drift_course_statistic": 1.5,
+    "tidegate_drift_course_threshold": 9,
+    "tidegate_drift_since_timestamp_seconds": 100,
+    "tidegate_hit_rate_objective": 0.11,
     "tidegate_drift_mean": 0.25,
     "tidegate_drift_traffic_mean": 0.2,
     "tidegate_jaccard_mean": 0.3,
@@ -144,6 +174,9 @@ EXPECTED = {
     'tidegate_fine_tune_flags_total{reason="weights_too_old"}': 1,
     'tidegate_fine_tune_flags_total{reason="hit_rate_below_level"}': 0,
     "tidegate_fine_tune_flagged": 1,
+    'tidegate_fine_tunes{status="pending_review"}': 2,
+    'tidegate_fine_tunes{status="serving"}': 0,
+    'tidegate_fine_tune_age_seconds{status="pending_review"}': 90,
     'tidegate_refreshes_total{outcome="completed",trigger="policy"}': 1,
     'tidegate_refreshes_total{outcome="failed",trigger="policy"}': 0,
     'tidegate_refreshes_total{outcome="gate_failed",trigger="policy"}': 0,
@@ -160,6 +193,22 @@ EXPECTED = {
     "tidegate_rows_reused_total": 2,
     "tidegate_rows_invalid_total": 1,
     "tidegate_rows_retired_total": 4,
+    'tidegate_llm_tokens_total{kind="prompt"}': 900,
+    'tidegate_llm_tokens_total{kind="cached"}': 600,
+    'tidegate_llm_tokens_total{kind="output"}': 0,
+    "tidegate_refresh_completed_timestamp_seconds": 100,
+    "tidegate_refresh_failures_in_a_row": 0,
+    'tidegate_pane_end_timestamp_seconds{stage="counted"}': 40,
+    'tidegate_pane_end_timestamp_seconds{stage="recorded"}': 20,
+    'tidegate_panes_pending{step="close"}': 1,
+    'tidegate_panes_pending{step="report"}': 0,
+    'tidegate_panes_pending{step="record"}': 1,
+    'tidegate_pane_pending_seconds{step="close"}': 0,
+    'tidegate_pane_pending_seconds{step="report"}': 0,
+    "tidegate_orders_open": 1,
+    "tidegate_order_age_seconds": 0,
+    "tidegate_pane_seconds": 5,
+    "tidegate_window_seconds": 15,
     "tidegate_table_version": 3,
     'tidegate_table_rows{level="pair"}': 20,
     'tidegate_table_rows{level="backoff"}': 5,
@@ -225,6 +274,78 @@ def test_ages_and_lags_grow_while_nothing_happens(
     clock.advance_ms(60_000)
     found = samples(registry)
     assert (found["tidegate_table_age_seconds"], found["tidegate_watermark_lag_seconds"]) == (61, 62)
+
+
+def test_drift_lasts_from_the_first_alarmed_window_to_the_first_quiet_one(
+    metrics: Metrics, registry: CollectorRegistry, clock: ManualClock
+) -> None:
+    since = "tidegate_drift_since_timestamp_seconds"
+    metrics.observe_report(report())
+    clock.advance_ms(60_000)
+    metrics.observe_report(report())
+    found = samples(registry)
+    assert (found[since], found["tidegate_drift_alarms_total"]) == (100, 2)
+    metrics.observe_report(report(alarmed=False))
+    assert since not in samples(registry)
+    metrics.observe_report(report())
+    assert samples(registry)[since] == 160
+
+
+def test_a_window_that_is_only_shown_is_not_counted_again(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.show_report(report())
+    metrics.show_result(result())
+    found = samples(registry)
+    assert (found["tidegate_drift_z"], found["tidegate_table_version"]) == (4, 3)
+    assert (found["tidegate_windows_total"], found["tidegate_llm_calls_total"]) == (0, 0)
+
+
+def test_failures_in_a_row_end_with_an_order_that_is_carried_out(metrics: Metrics, registry: CollectorRegistry) -> None:
+    for _ in range(3):
+        metrics.observe_result(result(outcome="failed"))
+    found = samples(registry)
+    assert found["tidegate_refresh_failures_in_a_row"] == 3
+    assert "tidegate_refresh_completed_timestamp_seconds" not in found
+    metrics.observe_result(result(outcome="gate_failed"))
+    assert samples(registry)["tidegate_refresh_failures_in_a_row"] == 0
+
+
+def test_a_step_that_has_work_and_does_none_waits_longer_and_longer(
+    metrics: Metrics, registry: CollectorRegistry, clock: ManualClock
+) -> None:
+    waiting = 'tidegate_pane_pending_seconds{step="report"}'
+    metrics.observe_panes({"closed": 6, "reported": None}, 5, 1_000)
+    clock.advance_ms(30_000)
+    metrics.observe_panes({"closed": 7, "reported": None}, 5, 1_000)  # more work is no progress
+    found = samples(registry)
+    assert (found[waiting], found['tidegate_panes_pending{step="report"}']) == (30, 3)
+    metrics.observe_panes({"closed": 7, "reported": 5}, 5, 1_000)
+    assert samples(registry)[waiting] == 0
+    clock.advance_ms(5_000)
+    assert samples(registry)[waiting] == 5
+    metrics.observe_panes({"closed": 7, "reported": 7}, 5, 1_000)
+    clock.advance_ms(5_000)
+    assert samples(registry)[waiting] == 0
+
+
+def test_nothing_is_pending_before_the_first_pane_is_known(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.observe_panes({"closed": None, "reported": None}, None, 1_000)
+    found = samples(registry)
+    assert found['tidegate_panes_pending{step="report"}'] == 0
+    assert not [name for name in found if name.startswith("tidegate_pane_end")]
+
+
+def test_an_open_order_ages_until_it_is_carried_out(
+    metrics: Metrics, registry: CollectorRegistry, clock: ManualClock
+) -> None:
+    metrics.observe_order("a")
+    clock.advance_ms(40_000)
+    metrics.observe_order("a")
+    assert samples(registry)["tidegate_order_age_seconds"] == 40
+    metrics.observe_order("b")
+    assert samples(registry)["tidegate_order_age_seconds"] == 0
+    metrics.observe_order(None)
+    found = samples(registry)
+    assert (found["tidegate_orders_open"], "tidegate_order_age_seconds" in found) == (0, False)
 
 
 def test_a_decision_for_nothing_is_counted_and_a_verdict_lowers_the_flag(

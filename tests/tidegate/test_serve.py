@@ -25,7 +25,7 @@ from refresh.serving import Answers, build_app, serve
 from refresh.table_store import TableStore
 from tests.roles import PROGRAM
 from tidegate.cli.main import cli
-from tidegate.cli.serve import require_loopback
+from tidegate.cli.addresses import require_loopback
 from tidegate.cli.serving import ServeOptions, _Workers
 from tidegate.errors import ConfigError, TableError
 

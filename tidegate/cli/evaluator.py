@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+from prometheus_client import CollectorRegistry
 
+from monitoring.pane_metrics import PaneMetrics
 from stream.closing import PaneCloser
 from stream.drift_board import DriftBoard
 from tidegate.cli.evaluating import Evaluator
 from tidegate.cli.history import reach_panes
+from tidegate.cli.observing import PaneWatch
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.roles import Role, advance_until_over, open_role, show_log
 from tidegate.cli.stopping import stop_signal
@@ -33,7 +36,13 @@ def evaluator_command(config: Path | None, **flags: Any) -> None:
     with stop_signal() as stop, open_role(settings, SystemClock(), stop.is_set) as role:
         role.topics.create()
         evaluator = evaluator_of(role)
-        advance_until_over(role, stop, evaluator.advance, lambda: role.ledger.state().has_ended)
+        metrics = PaneMetrics(CollectorRegistry(), role.clock)
+        metrics.show_lengths(role.sequences.pane_ms, role.sequences.window_panes)
+        watch = PaneWatch(metrics, role.ledger, role.sequences.pane_ms)
+        with role.exporting(metrics.registry, "evaluator"):
+            advance_until_over(
+                role, stop, evaluator.advance, lambda: role.ledger.state().has_ended, observe=watch.of_evaluator
+            )
 
 
 def evaluator_of(role: Role) -> Evaluator:

@@ -6,9 +6,11 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from os import getpid
+
+from prometheus_client import CollectorRegistry
 
 from refresh.row_cache import RowCache
 from refresh.table_place import open_tables
@@ -20,6 +22,7 @@ from stream.run_reader import run_id_of
 from stream.sequences import SequenceOptions
 from stream.sources.control_topics import ControlTopics
 from stream.sources.opening import parse_kafka_url
+from tidegate.cli.exporting import Pulse, exporting
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.stream_settings import drift_options, kafka_properties, sequence_options
 from tidegate.clock import Clock
@@ -29,6 +32,7 @@ from tidegate.group_config import GroupSettings
 
 _LOG = logging.getLogger("tidegate")
 _IDLE_SECONDS = 0.2
+_OBSERVE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Role:
     brokers, topic : str     where events come from
     owner : str              this process, for people who look into the store
     patiently : does what may have to wait for the store
+    pulse : signs of life that its loop gives
     """
 
     settings: GroupSettings
@@ -56,6 +61,7 @@ class Role:
     tables: TableStore
     topics: ControlTopics
     patiently: StorePatience
+    pulse: Pulse
 
     @property
     def lateness_ms(self) -> int:
@@ -65,6 +71,10 @@ class Role:
     def row_cache(self) -> RowCache:
         """Open the rows that were inferred before, by any refresher that shares the home folder."""
         return RowCache(self.settings.home / "rows" / self.run_id, self.settings.top_n)
+
+    def exporting(self, registry: CollectorRegistry, role: str) -> AbstractContextManager[str | None]:
+        """Export `registry` on the role's own port while it works, see `tidegate.cli.exporting`."""
+        return exporting(self.settings, registry, role, self.pulse, self.run_id)
 
 
 @contextmanager
@@ -110,6 +120,7 @@ def open_role(settings: GroupSettings, clock: Clock, should_stop: Callable[[], b
             tables=open_tables(settings.home, settings.tables, clock),
             topics=topics,
             patiently=patiently,
+            pulse=Pulse(clock, [patiently]),
         )
 
 
@@ -124,6 +135,7 @@ def advance_until_over(
     advance: Callable[[], bool],
     is_over: Callable[[], bool],
     wait: Callable[[float], object] | None = None,
+    observe: Callable[[], None] = lambda: None,
 ) -> None:
     """Do what is next, again and again; rest where nothing is. An absent store is waited for.
 
@@ -132,6 +144,7 @@ def advance_until_over(
     advance : does one thing and tells whether there was one
     is_over : whether nothing will come any more
     wait : rests for some seconds, or until a message wakes it; default: until `stop`
+    observe : looks, every few seconds at most, how far the run has come
 
     Raises
     ------
@@ -141,17 +154,38 @@ def advance_until_over(
     patience_seconds = (role.settings.duration_ms("store_patience") or 0) / 1_000
     away_since: float | None = None
     rest = wait or stop.wait
+    watch = seldom(role.clock, observe)
     while not stop.is_set():
         try:
-            if not advance():
+            if advance():
+                role.pulse.progress()
+            else:
                 if is_over():
+                    observe()
                     return
                 rest(_IDLE_SECONDS)
+            watch()
+            role.pulse.beat()
             away_since = None
         except StoreUnavailableError as error:
             now_seconds = role.clock.monotonic_seconds()
             away_since = now_seconds if away_since is None else away_since
             if now_seconds - away_since >= patience_seconds:
                 raise
+            role.pulse.store_is_away()
             _LOG.warning("the store is away: %s", error)
             stop.wait(1.0)
+
+
+def seldom(clock: Clock, action: Callable[[], None]) -> Callable[[], None]:
+    """Wrap an action that is worth doing every few seconds, so that it may be asked for at any time."""
+    done_seconds = -_OBSERVE_SECONDS
+
+    def act() -> None:
+        nonlocal done_seconds
+        now_seconds = clock.monotonic_seconds()
+        if now_seconds - done_seconds >= _OBSERVE_SECONDS:
+            done_seconds = now_seconds
+            action()
+
+    return act

@@ -21,6 +21,7 @@ from refresh.lookup import Lookup
 from refresh.serving import Answers, build_app, serve
 from refresh.serving.tally import Tally
 from tidegate.cli.assembly import Assembly, assemble
+from tidegate.cli.exporting import Pulse, exporting
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.pipeline import Pipeline
 from tidegate.cli.stopping import stop_signal
@@ -74,13 +75,16 @@ def run(
         Whatever stopped the run; what was read before is committed, and the files are written all the same where
         it was the source that failed.
     """
-    metrics = Metrics(CollectorRegistry(), SystemClock())
+    clock = SystemClock()
+    metrics = Metrics(CollectorRegistry(), clock)
     with ExitStack() as stack:
         bars = stack.enter_context(Bars(console))
-        assembly = stack.enter_context(assemble(settings, SystemClock(), bars.on_training))
-        watcher = Watcher(assembly, metrics, bars)
+        assembly = stack.enter_context(assemble(settings, clock, bars.on_training))
+        pulse = Pulse(clock)
+        watcher = Watcher(assembly, metrics, bars, pulse, settings.hit_rate_objective)
         pipeline = Pipeline(assembly.parts, assembly.last_record, watcher.on_record, bars.on_rows)
         stack.enter_context(publishing(settings, assembly.parts.refreshing.tables))
+        stack.enter_context(exporting(settings, metrics.registry, "run", pulse, assembly.parts.store.run_id))
         if settings.serve:
             tally = Tally()
             lookup = Lookup(

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
+from tidegate.cli.addresses import require_loopback
 from tidegate.cli.options import home_option
 from tidegate.cli.serving import ServeOptions, log_to_stderr, serve_tables
 from tidegate.cli.stopping import stop_signal
 from tidegate.durations import parse_duration
-from tidegate.errors import ConfigError
-from tidegate.tokens import is_loopback
 
 
 @click.command("serve")
@@ -55,6 +54,16 @@ from tidegate.tokens import is_loopback
     show_default=True,
     help="Open at a time in one process.",
 )
+@click.option(
+    "--metrics-port",
+    envvar="TIDEGATE_METRICS_PORT",
+    type=click.IntRange(min=0, max=65_535),
+    help="Port of the service's own metrics and health, apart from the look-ups'; 0 takes a free one.",
+)
+@click.option(
+    "--metrics-host", envvar="TIDEGATE_METRICS_HOST", default="127.0.0.1", show_default=True, help="Its address."
+)
+@click.option("--expose-metrics", is_flag=True, help="Let other machines reach that port.")
 def serve_command(
     home: Path,
     tables: str | None,
@@ -65,6 +74,9 @@ def serve_command(
     check_every: str | None,
     timeout: str,
     max_connections: int,
+    metrics_port: int | None,
+    metrics_host: str,
+    expose_metrics: bool,
 ) -> None:
     """Answer look-ups over HTTP from the table that serves, and follow it as it changes.
 
@@ -80,6 +92,9 @@ def serve_command(
         check_every_ms=parse_duration(check_every or _look_interval(tables), name="--check-every"),
         request_seconds=parse_duration(timeout, name="--timeout") / 1_000,
         max_connections=max_connections,
+        metrics_port=metrics_port,
+        metrics_host=metrics_host,
+        expose_metrics=expose_metrics,
     )
     log_to_stderr()
     with stop_signal() as stop:
@@ -88,19 +103,3 @@ def serve_command(
 
 def _look_interval(tables: str | None) -> str:
     return "2s" if tables and "://" in tables and not tables.startswith("file:") else "0.2s"
-
-
-def require_loopback(host: str, is_exposed: bool) -> None:
-    """Refuse an address that others reach, unless that is meant.
-
-    Raises
-    ------
-    ConfigError
-        If it is not on loopback and nobody has said so.
-    """
-    if not is_loopback(host) and not is_exposed:
-        raise ConfigError(
-            f"{host} is reached by other machines, and the service has no TLS and no login",
-            "Serve on 127.0.0.1 behind something that has both, or say that it is meant with --expose",
-            place="--host",
-        )

@@ -15,8 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -27,13 +27,16 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from monitoring.exposition import metrics_asgi
+from monitoring.role_metrics import RoleMetrics, Vitals
 from monitoring.service_metrics import ServiceMetrics
 from refresh.lookup import Lookup
 from refresh.serving import Answers, Limits, RunningService, build_app, serve
 from refresh.serving.server import bound
 from refresh.serving.tally import Tally, file_bytes
 from refresh.table_place import open_tables
+from tidegate.cli.exporting import metrics_port
 from tidegate.cli.stopping import stop_signal
+from tidegate.clock import SystemClock
 from tidegate.errors import TableError
 
 _LOG = logging.getLogger("tidegate")
@@ -56,6 +59,9 @@ class ServeOptions:
     check_every_ms: int = 200
     request_seconds: float = 30.0
     max_connections: int = 10_000
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+    expose_metrics: bool = False
 
 
 def serve_tables(options: ServeOptions, stop: threading.Event, on_ready: Callable[[str], None]) -> None:
@@ -74,7 +80,8 @@ def serve_tables(options: ServeOptions, stop: threading.Event, on_ready: Callabl
     """
     open_tables(options.home, options.tables)  # refuses a place that is none before anything starts
     if options.n_processes == 1:
-        with _serving(options, None, 0) as service:
+        tally = Tally()
+        with _serving(options, tally, is_shared=False) as service, _own_port(options, tally):
             on_ready(service.url)
             service.serve_until(stop)
         return
@@ -82,16 +89,31 @@ def serve_tables(options: ServeOptions, stop: threading.Event, on_ready: Callabl
     with ExitStack() as stack:
         held = stack.enter_context(bound(options.host, options.port, is_shared=True))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-serve-")))
-        tally = folder / "tally"
-        tally.write_bytes(bytes(file_bytes(options.n_processes)))
-        workers = _Workers(replace(options, port=int(held.getsockname()[1])), tally)
+        tally_file = folder / "tally"
+        tally_file.write_bytes(bytes(file_bytes(options.n_processes)))
+        stack.enter_context(_own_port(options, Tally(tally_file)))
+        workers = _Workers(replace(options, port=int(held.getsockname()[1])), tally_file)
         stack.callback(workers.stop)
         workers.run(stop, on_ready)
 
 
-def _serving(options: ServeOptions, tally_file: Path | None, row: int) -> RunningService:
+@contextmanager
+def _own_port(options: ServeOptions, tally: Tally) -> Iterator[None]:
+    """Export the whole service on a port of its own, apart from the one that look-ups are asked on."""
+    registry = CollectorRegistry()
+    ServiceMetrics(registry, tally.figures)
+    clock = SystemClock()
+    RoleMetrics(registry, "serve", "", lambda: Vitals(clock.now_ms(), None, 0, 0.0))
+
+    def unready() -> str | None:
+        return None if min(tally.figures().versions) > 0 else "a process has no table to serve yet"
+
+    with metrics_port(options.metrics_host, options.metrics_port, options.expose_metrics, registry, unready):
+        yield
+
+
+def _serving(options: ServeOptions, tally: Tally, *, is_shared: bool) -> RunningService:
     sys.setswitchinterval(_SWITCH_SECONDS)
-    tally = Tally(tally_file, row)
     store = open_tables(options.home, options.tables)
     lookup = Lookup(
         store,
@@ -111,7 +133,7 @@ def _serving(options: ServeOptions, tally_file: Path | None, row: int) -> Runnin
         options.port,
         answers=answers,
         limits=Limits(options.max_connections, options.request_seconds),
-        is_shared=tally_file is not None,
+        is_shared=is_shared,
     )
 
 
@@ -182,7 +204,7 @@ def _work(options: ServeOptions, tally: Path, row: int, ready: Semaphore) -> Non
         parent = multiprocessing.parent_process()
         assert parent is not None
         threading.Thread(target=_stop_after, args=(parent, stop), name="parent", daemon=True).start()
-        with _serving(options, tally, row) as service:
+        with _serving(options, Tally(tally, row), is_shared=True) as service:
             ready.release()
             service.serve_until(stop)
 

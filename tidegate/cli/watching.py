@@ -8,9 +8,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from monitoring.metrics import Metrics
+from monitoring.pane_metrics import STAGES
+from stream.events import Outcome
 from stream.sequence_kernel import HITS_NEXT, HITS_SEQUENCE, SCORED, SEQUENCES, TRANSITIONS
 from stream.worker import BatchAccount
 from tidegate.cli.assembly import Assembly
+from tidegate.cli.exporting import Pulse
+from tidegate.cli.observing import TableWatch, show_objective, show_records, tell_record
 from tidegate.cli.records import PaneRecord
 
 _DESCRIPTION_WIDTH = 60
@@ -78,10 +82,22 @@ class Bars:
 class Watcher:
     """Passes what happens on to metrics and bars, and keeps the records for the summary."""
 
-    def __init__(self, assembly: Assembly, metrics: Metrics, bars: Bars) -> None:
-        self._tables, self._metrics, self._bars = assembly.parts.refreshing.tables, metrics, bars
+    def __init__(
+        self,
+        assembly: Assembly,
+        metrics: Metrics,
+        bars: Bars,
+        pulse: Pulse,
+        hit_rate_objective: float | None = None,
+    ) -> None:
+        self._metrics, self._bars, self._pulse, self._objective = metrics, bars, pulse, hit_rate_objective
+        self._measuring = assembly.parts.deciding.measuring
+        self._table = TableWatch(metrics, assembly.parts.refreshing.tables)
         self.records = list(assembly.records)
-        self._show_flag(assembly.last_record)
+        metrics.observe_batch(dict.fromkeys(map(str, Outcome), 0))
+        metrics.show_lengths(self._measuring.pane_ms, self._measuring.window_panes)
+        show_records(metrics, self.records)
+        self._show(self.records[-1] if self.records else None)
         bars.begin(sum(assembly.parts.worker.outcomes.values()), assembly.source.n_records_expected)
 
     def on_batch(self, batch: BatchAccount) -> None:
@@ -93,32 +109,22 @@ class Watcher:
         if batch.watermark_ms is not None:
             self._metrics.observe_watermark(batch.watermark_ms)
         self._bars.on_records(batch.n_records)
+        self._pulse.beat()
+        self._pulse.progress()
 
     def on_record(self, record: PaneRecord) -> None:
         """Show and keep what was decided at a pane's end."""
         self.records.append(record)
-        if record.report is not None:
-            self._metrics.observe_report(record.report)
+        tell_record(self._metrics, record)
         if record.decision is not None:
-            self._metrics.observe_decision(record.decision)
             self._bars.on_decision(record.decision.explanation)
-        if record.result is not None:
-            self._metrics.observe_result(record.result)
-        self._show_flag(record)
-        if record.table_version is not None:
-            self._show_table(record.table_version)
+        self._show(record)
 
-    def _show_flag(self, record: PaneRecord | None) -> None:
-        """Show whether a flag is open: also one from before a restart, and none once it is answered."""
-        state = record.fine_tune if record else None
-        if state is not None and state.is_flagged:
-            self._metrics.observe_fine_tune_flag()
-        elif state is not None:
-            self._metrics.observe_fine_tune_verdict()
-
-    def _show_table(self, version: int) -> None:
-        manifest = self._tables.manifest(version)
-        self._metrics.observe_model(manifest.engine_name, manifest.engine_fingerprint)
-        self._metrics.observe_table(
-            version, rows=manifest.rows, backoff_rows=manifest.backoff_rows, published_ms=manifest.created_ms
-        )
+    def _show(self, last: PaneRecord | None) -> None:
+        """Show what serves, and how far the run has come: in one process all stages of a pane end together."""
+        self._table.look()
+        if last is None:
+            return
+        self._metrics.observe_panes(dict.fromkeys(STAGES, last.pane), last.pane, self._measuring.pane_ms)
+        reader, window_panes = self._measuring.reader, self._measuring.window_panes
+        show_objective(self._metrics, self._objective, reader, last, window_panes)

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from tidegate.cli.stream_settings import (
     shard_options,
 )
 from tidegate.cli.verdicts import StoreVerdicts
+from tidegate.cli.worker_state import CommitDurations, exporting_worker
 from tidegate.clock import SystemClock
 from tidegate.config import load_settings
 from tidegate.files import write_atomically
@@ -83,22 +85,18 @@ def work(role: Role, stop: threading.Event) -> dict[str, Any]:
     role.patiently(lambda: join_run(role.database, role.run_id, role.source, settings.identity(), n_partitions))
     catalogue = catalogue_of(settings)
     decoding = decode_options(settings, catalogue)
-    worker = role.patiently(lambda: _worker(role, group, catalogue, decoding, stop))
+    commits = CommitDurations()
+    worker = role.patiently(lambda: _worker(role, group, catalogue, decoding, stop, commits))
     _settle(role, decoding)
     started_seconds = role.clock.monotonic_seconds()
-    collected_seconds = started_seconds
-    try:
-        while not stop.is_set() and not _is_done(role, worker):
-            worker.step()
-            if role.clock.monotonic_seconds() - collected_seconds >= _COLLECT_SECONDS:
-                gc.collect()
-                collected_seconds = role.clock.monotonic_seconds()
-        worker.close()
-    except BaseException:
-        worker.abandon()
-        raise
-    finally:
-        gc.enable()
+    with exporting_worker(role, worker, group, commits):
+        try:
+            _work(role, worker, stop)
+        except BaseException:
+            worker.abandon()
+            raise
+        finally:
+            gc.enable()
     figures = worker.figures
     return {
         "run_id": role.run_id,
@@ -110,6 +108,21 @@ def work(role: Role, stop: threading.Event) -> dict[str, Any]:
         "first_record_seconds": figures.first_seconds - started_seconds if figures.first_seconds else None,
         "busy_seconds": figures.last_seconds - figures.first_seconds if figures.first_seconds else None,
     }
+
+
+def _work(role: Role, worker: GroupWorker, stop: threading.Event) -> None:
+    collected_seconds = role.clock.monotonic_seconds()
+    n_batches = 0
+    while not stop.is_set() and not _is_done(role, worker):
+        worker.step()
+        role.pulse.beat()
+        if worker.figures.n_batches > n_batches:
+            n_batches = worker.figures.n_batches
+            role.pulse.progress()
+        if role.clock.monotonic_seconds() - collected_seconds >= _COLLECT_SECONDS:
+            gc.collect()
+            collected_seconds = role.clock.monotonic_seconds()
+    worker.close()
 
 
 def _settle(role: Role, decoding: DecodeOptions) -> None:
@@ -138,7 +151,12 @@ def _is_done(role: Role, worker: GroupWorker) -> bool:
 
 
 def _worker(
-    role: Role, group: KafkaGroup, catalogue: tuple[str, ...], decoding: DecodeOptions, stop: threading.Event
+    role: Role,
+    group: KafkaGroup,
+    catalogue: tuple[str, ...],
+    decoding: DecodeOptions,
+    stop: threading.Event,
+    on_commit: Callable[[float], None],
 ) -> GroupWorker:
     settings = role.settings
     codes = SharedCodes(role.database, role.run_id, catalogue)
@@ -171,6 +189,7 @@ def _worker(
             until_end=group.ends() if settings.until_end else None,
         ),
         stop.is_set,
+        on_commit,
     )
 
 
