@@ -125,10 +125,6 @@ class RefreshMetrics(MetricGroup):
         """Raise the flag: one is open, though it may have been counted by a process before."""
         self.fine_tune_flagged.set(1)
 
-    def observe_fine_tune_flag(self) -> None:
-        """Raise the flag: one is open, though it may have been counted by a process before."""
-        self.fine_tune_flagged.set(1)
-
     def observe_fine_tune_verdict(self) -> None:
         """Lower the flag: a person has approved or rejected it."""
         self.fine_tune_flagged.set(0)
