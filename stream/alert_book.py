@@ -124,6 +124,11 @@ class AlertBook(RunReader):
             received_ms = connection.scalar(statement)
         return None if received_ms is None else int(received_ms)
 
+    def is_ordered(self) -> bool:
+        """Whether what became of an order is awaited."""
+        with self.database.reading() as connection:
+            return self._is_ordered(connection)
+
     def dismiss(self, number: int, now_ms: int) -> bool:
         """Say that an open request needs no order; returns whether it was open."""
         with self._locked() as connection:

@@ -7,6 +7,7 @@ next pane.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -50,6 +51,10 @@ class StreamWorker:
     ----------
     known_clusters : the catalogue, where one is given: it fixes the ids
     checkpoint_records : records between commits, at most about this many are read again after a crash
+
+    Attributes
+    ----------
+    turn : lock, held while a batch is worked on; another thread that holds it finds the run between two batches
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class StreamWorker:
         self.catalogue = Catalogue(stored or list(known_clusters), n_stored=len(stored))
         self._shard = Shard(store, source.partitions, options, self.catalogue, source.identity)
         self._predictions = no_predictions()
+        self.turn = threading.Lock()
 
     @property
     def sequences(self) -> SequenceState:
@@ -101,6 +107,21 @@ class StreamWorker:
             return None
         return PaneClosing(shard.closed_pane, shard.first_pane, shard.has_ended)
 
+    def checkpoint(self) -> None:
+        """Commit what was read. Only for who holds the `turn`.
+
+        Raises
+        ------
+        StoreError
+            If the store refuses; nothing may be read until a commit has succeeded.
+        """
+        if self._shard.has_news:
+            self._shard.commit()
+
+    def score_with(self, predictions: Predictions) -> None:
+        """Score with another table from here on. Only for who holds the `turn`."""
+        self._predictions = predictions
+
     def run(
         self,
         on_pane: OnPane,
@@ -127,23 +148,29 @@ class StreamWorker:
         shard = self._shard
         try:
             for batch in self._source.batches(dict(shard.offsets)):
-                before = self._totals()
-                outcomes = shard.admit(batch, self._source.cluster_names).outcomes
-                self._source.pause_ahead_of(self._pause_limit_ms())
-                self._close_panes(on_pane)
-                on_batch(self._account(batch, outcomes, before))
-                if shard.n_uncommitted >= self._checkpoint_records:
-                    shard.commit()
+                with self.turn:
+                    self._work(batch, on_pane, on_batch)
                 if should_stop():
                     break
         except SourceError:
-            shard.commit()
+            with self.turn:
+                shard.commit()
             raise
         # Any other failure may have come in the middle of a batch, or of a commit: what is stored stays as it is.
-        shard.commit()
+        with self.turn:
+            shard.commit()
         if shard.marks.stream_ms == END_OF_TIME_MS and not shard.outcomes:
             raise EmptySourceError("no record at all", "Check --source", place=self._source.identity)
         return shard.has_ended
+
+    def _work(self, batch: EventBatch, on_pane: OnPane, on_batch: OnBatch) -> None:
+        shard, before = self._shard, self._totals()
+        outcomes = shard.admit(batch, self._source.cluster_names).outcomes
+        self._source.pause_ahead_of(self._pause_limit_ms())
+        self._close_panes(on_pane)
+        on_batch(self._account(batch, outcomes, before))
+        if shard.n_uncommitted >= self._checkpoint_records:
+            shard.commit()
 
     def _close_panes(self, on_pane: OnPane) -> None:
         shard = self._shard

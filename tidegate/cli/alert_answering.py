@@ -79,20 +79,18 @@ class AlertController:
             decision=None,
             result=None,
         )
+        number, alert = request.number, request.episode.alert
         decision = AlertDecision(
-            number=request.number,
-            alert=request.episode.alert,
+            run_id=reader.run_id,
+            number=number,
+            alert=alert,
+            policy=planning.policy_of(number, alert).name,
             pane=record.pane,
             first_pane=planning.first_pane,
             decided_ms=self.clock.now_ms(),
             record=begun,
         )
-        return decided(
-            decision, planning.plan(decision, newest), newest, self._policy_name(request), reader.run_id
-        ), newest
-
-    def _policy_name(self, request: AlertRequest) -> str:
-        return self.planning.policy_of(request.number, request.episode.alert).name
+        return decided(decision, planning.plan(decision, newest), newest), newest
 
     def _place(self, decision: AlertDecision) -> None:
         order = decision.record.decision.order if decision.record.decision else None

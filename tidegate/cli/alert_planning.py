@@ -35,8 +35,10 @@ class AlertDecision(msgspec.Struct, frozen=True, kw_only=True):
     reports, which are in its own record.
     """
 
+    run_id: str
     number: int
     alert: str
+    policy: str
     pane: int
     first_pane: int
     decided_ms: int
@@ -163,17 +165,15 @@ class AlertPlanning:
         return msgspec.structs.replace(before, policy_state=state)
 
 
-def decided(
-    decision: AlertDecision, planned: Planned, newest: BucketedCounts, policy: str, run_id: str
-) -> AlertDecision:
-    """Write a plan into the decision that it was made for."""
+def decided(decision: AlertDecision, planned: Planned, newest: BucketedCounts) -> AlertDecision:
+    """Write a plan, and what it rests on, into the decision that it was made for."""
     begun = decision.record
     record = msgspec.structs.replace(
         begun,
         decision=Decision(
-            run_id=run_id,
+            run_id=decision.run_id,
             window_end_ms=begun.window_end_ms,
-            policy=policy,
+            policy=decision.policy,
             inputs={
                 **planned.plan.inputs,
                 "table_version": begun.table_version,

@@ -14,8 +14,11 @@ from rich.table import Table
 
 from refresh.row_cache import RowCache
 from refresh.table_place import open_tables
+from stream.alert_book import AlertBook
 from stream.database import Database
 from stream.run_reader import RunReader
+from tidegate.cli.alert_assembly import alert_planning_of
+from tidegate.cli.alert_planning import decision_of, result_of
 from tidegate.cli.assembly import deciding_of
 from tidegate.cli.deciding import is_published
 from tidegate.cli.measuring import Measuring
@@ -51,9 +54,9 @@ def decisions_group() -> None:
 @_with_run
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def list_decisions(home: Path, store: str | None, run_id: str | None, as_json: bool) -> None:
-    """List all decisions of a run, oldest first."""
+    """List all decisions of a run, oldest first; those on alerts follow that of the pane before them."""
     with _opened(home, store, run_id) as (reader, _):
-        records = [decode_record(body) for body in reader.records().values()]
+        records = _with_alerts(reader)
     decided = [record for record in records if record.decision is not None]
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode([_listed(record) for record in decided]), indent=2))
@@ -101,7 +104,19 @@ def _replaying(reader: RunReader, settings: RunSettings) -> Replaying:
     )
     cache = RowCache(settings.home / "rows" / reader.run_id, settings.top_n)
     tables = open_tables(settings.home, settings.tables, SystemClock())
-    return Replaying(reader, deciding_of(settings, measuring, tables, sequences, cache))
+    deciding = deciding_of(settings, measuring, tables, sequences, cache)
+    return Replaying(reader, deciding, alert_planning_of(settings, deciding))
+
+
+def _with_alerts(reader: RunReader) -> list[PaneRecord]:
+    """Read the records of all panes, those on alerts among them."""
+    records = []
+    book = AlertBook(reader.database, reader.run_id)
+    for pane, body in reader.records().items():
+        records.append(decode_record(body))
+        answered = book.answered(pane)
+        records += [msgspec.structs.replace(decision_of(each).record, result=result_of(each)) for each in answered]
+    return records
 
 
 @contextmanager

@@ -49,6 +49,7 @@ class Pipeline:
     last : the record of the pane that an earlier, interrupted process has answered last, if any
     on_record : called with each pane's record, once it is stored
     on_rows : called with the rows that a refresh has had answered so far, and the rows that it asked for
+    amended : gives a record as it stands after the alerts that were answered since
     """
 
     def __init__(
@@ -57,9 +58,10 @@ class Pipeline:
         last: PaneRecord | None,
         on_record: Callable[[PaneRecord], None] = lambda _: None,
         on_rows: Callable[[int, int], None] | None = None,
+        amended: Callable[[PaneRecord | None], PaneRecord | None] = lambda last: last,
     ) -> None:
         self._parts = parts
-        self._on_record, self._on_rows = on_record, on_rows
+        self._on_record, self._on_rows, self._amended = on_record, on_rows, amended
         self._last = last
 
     def resume(self) -> Predictions:
@@ -67,18 +69,24 @@ class Pipeline:
         closed = self._parts.worker.unanswered_pane
         if closed is not None and (self._last is None or self._last.pane < closed.pane):
             return self.on_pane(closed)
-        return self._parts.scoring.predictions(self._last, closed.first_pane if closed else None)
+        return self.serving()
+
+    def serving(self) -> Predictions:
+        """Give what serves now."""
+        closed = self._parts.worker.unanswered_pane
+        return self._parts.scoring.predictions(self._amended(self._last), closed.first_pane if closed else None)
 
     def on_pane(self, closed: PaneClosing) -> Predictions:
         """Answer one closed pane; the module's docstring numbers the steps."""
         deciding, refreshing = self._parts.deciding, self._parts.refreshing
+        last = self._amended(self._last)
         report = deciding.measuring.report(closed.pane, closed.first_pane)  # 1
-        record = deciding.begin(closed, self._last)
-        record, planned = deciding.decide(closed, record, report, self._last)  # 2
+        record = deciding.begin(closed, last)
+        record, planned = deciding.decide(closed, record, report, last)  # 2
         result = None
         if planned is not None and planned.asks_for_refresh:
             result = refreshing.execute(record, planned, self._on_rows)  # 3
-        record = deciding.conclude(record, result, self._last)  # 4
+        record = deciding.conclude(record, result, last)  # 4
         now_ms = refreshing.clock.now_ms()
         self._parts.store.record_pane(closed.pane, encode(record), fine_tune_of(record, now_ms))  # 5
         self._last = record

@@ -12,8 +12,10 @@ from enum import StrEnum
 
 import msgspec
 
+from stream.alert_book import AlertBook, AlertRequest
 from stream.closing import PaneClosing
 from stream.run_reader import RunReader
+from tidegate.cli.alert_planning import AlertPlanning, AnsweredPanes, decided, decision_of
 from tidegate.cli.deciding import Deciding
 from tidegate.cli.history import reach_panes
 from tidegate.cli.records import PaneRecord, decode_record
@@ -45,21 +47,41 @@ class Replaying:
     ----------
     reader : RunReader
     deciding : Deciding     put together from the run's own flags
+    alerts : AlertPlanning | None     likewise; None leaves alerts out
     """
 
     reader: RunReader
     deciding: Deciding
+    alerts: AlertPlanning | None = None
 
     def replay(self, only_pane: int | None = None) -> Iterator[Replay]:
-        """Make every recorded decision again, or that of one pane."""
+        """Make every recorded decision again, or those of one pane: its own, then those on alerts after it."""
         bodies, first_pane = self.reader.records(), self.reader.state().first_pane
+        book = AlertBook(self.reader.database, self.reader.run_id)
         for pane in bodies if only_pane is None else [only_pane]:
             record = decode_record(bodies[pane])
-            if record.decision is None:
-                continue
-            before = decode_record(bodies[pane - 1]) if pane - 1 in bodies else None
             # A run of one process drops no pane, so its first record is of its first pane.
-            yield self._replay(record, before, min(bodies) if first_pane is None else first_pane, bodies.keys())
+            first = min(bodies) if first_pane is None else first_pane
+            if record.decision is not None:
+                before = decode_record(bodies[pane - 1]) if pane - 1 in bodies else None
+                yield self._replay(record, AnsweredPanes(book).amended(before), first, bodies.keys())
+            for request in book.answered(pane):
+                yield from self._replay_alert(request, first, bodies.keys())
+
+    def _replay_alert(self, request: AlertRequest, first_pane: int, recorded: Collection[int]) -> Iterator[Replay]:
+        """Make the decision on an alert again, on the counts of open panes that it was made on."""
+        if self.alerts is None:
+            return
+        decision, newest = decision_of(request), self.alerts.book.newest(request.number)
+        missing = self._missing(decision.record, first_pane, recorded)
+        if newest is None or missing is not None:
+            gone = "counts that it looked at were dropped from the store; keep them longer with --retention"
+            yield Replay(decision.record, Outcome.IMPOSSIBLE, missing or gone)
+            return
+        again = decided(decision, self.alerts.plan(decision, newest), newest)
+        is_same = encode(again) == encode(decision)
+        detail = again.record.decision.explanation if again.record.decision else ""
+        yield Replay(decision.record, Outcome.SAME if is_same else Outcome.DIFFERENT, detail)
 
     def _replay(
         self, record: PaneRecord, before: PaneRecord | None, first_pane: int, recorded: Collection[int]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from stream.alert_book import AlertBook
 from stream.ledger import RECORDS, Ledger
 from stream.predictions import Predictions, no_predictions
 from stream.run_reader import RunState
+from tidegate.cli.alert_planning import AnsweredPanes
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.scoring import Scoring
 from tidegate.clock import Clock
@@ -22,6 +24,7 @@ class StoreVerdicts:
         self._looked_seconds = float("-inf")
         self._last_pane: int | None = None
         self._known: dict[int, Predictions] = {}
+        self._panes, self._n_answered = AnsweredPanes(AlertBook(ledger.database, ledger.run_id)), 0
 
     def first_pane(self) -> int | None:
         """Pane in which the run begins, once that is sure."""
@@ -51,11 +54,15 @@ class StoreVerdicts:
 
     def _record(self, pane: int) -> PaneRecord | None:
         body = self._ledger.get(RECORDS, pane)
-        return None if body is None else decode_record(body)
+        return None if body is None else self._panes.amended(decode_record(body))
 
     def _look(self) -> RunState:
         now_seconds = self._clock.monotonic_seconds()
         if self._state is None or now_seconds - self._looked_seconds >= _FRESH_SECONDS:
             self._state, self._last_pane = self._ledger.state(), self._ledger.last_pane(RECORDS)
             self._looked_seconds = now_seconds
+            n_answered = 0 if self._last_pane is None else self._panes.n_answered(self._last_pane)
+            if n_answered != self._n_answered:
+                self._known.pop(self._last_pane or 0, None)  # an alert has put another table in its place
+            self._n_answered = n_answered
         return self._state
