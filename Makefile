@@ -9,7 +9,7 @@ help: ## list the targets
 
 setup: $(VENV)/.stamp ## build .venv and fetch what the tests need
 
-$(VENV)/.stamp: requirements/bootstrap.txt requirements/dev.txt requirements/vllm.txt pyproject.toml scripts/setup scripts/fetch-kafka scripts/fetch-promtool
+$(VENV)/.stamp: requirements/bootstrap.txt requirements/dev.txt requirements/vllm.txt pyproject.toml scripts/setup scripts/fetch-kafka scripts/fetch-promtool scripts/fetch-browser
 	scripts/setup $(VENV)
 	@touch $@
 
