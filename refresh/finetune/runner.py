@@ -30,7 +30,8 @@ from tidegate.errors import ConflictError, FineTuneError, TidegateError
 
 _LOG = logging.getLogger(__name__)
 _LOCK = ".lock"
-_OF_AN_ATTEMPT = ("samples", "training", "candidate", "gates")
+SAMPLES = "samples"
+_OF_AN_ATTEMPT = (SAMPLES, "training", "candidate", "base.json")
 
 OnProgress = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the most there can be."""
@@ -43,7 +44,7 @@ class Job:
     Attributes
     ----------
     record : FineTune      as it is while the step runs
-    folder : Path          of the fine-tune: ``samples/``, ``training/`` (checkpoints), ``candidate/``, ``gates/``
+    folder : Path          of the fine-tune: ``samples/``, ``training/`` (checkpoints), ``candidate/``
     should_stop : whether somebody has decided meanwhile that it is not wanted; asked now and then, it reads the store
     """
 

@@ -16,6 +16,7 @@ _COMMANDS = {
     "decisions": "tidegate.cli.decisions:decisions_group",
     "demo": "tidegate.cli.demo:demo_command",
     "evaluator": "tidegate.cli.evaluator:evaluator_command",
+    "finetune": "tidegate.cli.finetune:finetune_group",
     "refresh": "tidegate.cli.refresh:refresh_command",
     "refresh-gate": "tidegate.cli.refresh_gate:refresh_gate_group",
     "refresher": "tidegate.cli.refresher:refresher_command",
@@ -24,6 +25,7 @@ _COMMANDS = {
     "study": "tidegate.cli.study:study_command",
     "synth": "tidegate.cli.synth:synth_command",
     "table": "tidegate.cli.table:table_group",
+    "weights": "tidegate.cli.weights:weights_group",
     "worker": "tidegate.cli.worker:worker_command",
 }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +16,7 @@ from refresh.gates.aside import Candidates, KeptCandidate
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
 from tidegate.cli.options import PIPED_WIDTH, home_option
+from tidegate.cli.people import user_name
 from tidegate.cli.table import printable
 from tidegate.clock import SystemClock, iso_utc
 from tidegate.errors import RequestError
@@ -130,7 +129,7 @@ def publish_candidate(candidates: Candidates, tables: TableStore, order: str, re
         on_top_of=kept.replaces,
     )
     if kept.published_as != version:
-        candidates.note_published(kept, version=version, who=_user(), why=reason, now_ms=now_ms)  # 3
+        candidates.note_published(kept, version=version, who=user_name(), why=reason, now_ms=now_ms)  # 3
     return version
 
 
@@ -159,13 +158,6 @@ def _about(kept: KeptCandidate, serving: int | None) -> dict[str, Any]:
         "published": None if kept.published_ms is None else iso_utc(kept.published_ms),
         "state": printable(state),
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container without names
-        return f"uid {os.getuid()}"
 
 
 def _console() -> Console:

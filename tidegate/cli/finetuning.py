@@ -1,0 +1,151 @@
+"""What the fine-tune commands work with: the book in the store, the desk, and the runner with its parts."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from refresh.finetune.candidate import open_candidate
+from refresh.finetune.desk import Desk
+from refresh.finetune.fine_tuning import CANDIDATE
+from refresh.finetune.lifecycle import NEEDS_PERSON, WORKING
+from refresh.finetune.runner import OnProgress, Runner
+from refresh.finetune.webhook import Webhook, read_secret
+from stream.database import Database
+from stream.fine_tune_book import StoredFineTunes
+from tidegate.cli.fine_tune_bars import FineTuneBars
+from tidegate.cli.weights_serving import weights_serving_of
+from tidegate.clock import Clock, SystemClock
+from tidegate.contracts import FineTune, FineTuneStatus
+from tidegate.errors import ConfigError, FineTuneError, RequestError
+
+FOLDER = "finetunes"
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Where persons are told that they are needed.
+
+    Attributes
+    ----------
+    url : str, optional             None: nowhere
+    secret_file : Path, optional    of the secret that messages are signed with
+    """
+
+    url: str | None = None
+    secret_file: Path | None = None
+
+    def webhook(self, clock: Clock) -> Webhook | None:
+        """Make the webhook.
+
+        Raises
+        ------
+        ConfigError
+            If the address is none, the secret cannot be read, or there is nothing to sign.
+        """
+        if self.url is None and self.secret_file is not None:
+            raise ConfigError(
+                "there is a secret and no address", "Give --webhook-url, too", place="--webhook-secret-file"
+            )
+        secret = None if self.secret_file is None else read_secret(self.secret_file)
+        return None if self.url is None else Webhook(self.url, secret, clock=clock)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """An opened store and home folder, ready to work on fine-tunes."""
+
+    home: Path
+    database: Database
+    clock: Clock
+
+    @property
+    def book(self) -> StoredFineTunes:
+        """The fine-tunes of the store."""
+        return StoredFineTunes(self.database)
+
+    @property
+    def desk(self) -> Desk:
+        """Where persons decide, and what they decide is carried out."""
+        serving = weights_serving_of(self.database, self.home, self.clock)
+        return Desk(self.book, self.clock, self.check_candidate, serving.carry_out)
+
+    def folder(self, record: FineTune) -> Path:
+        """Folder of a fine-tune."""
+        return self.home / FOLDER / record.fine_tune_id
+
+    def check_candidate(self, record: FineTune) -> None:
+        """Verify that the candidate is byte for byte what the gates judged.
+
+        Raises
+        ------
+        EngineError
+            If a file is missing or changed.
+        FineTuneError
+            If it is another candidate.
+        """
+        found = open_candidate(self.folder(record) / CANDIDATE).fingerprint
+        if found != record.candidate_fingerprint:
+            raise FineTuneError(
+                f"the candidate is {found[:12]}, and {(record.candidate_fingerprint or 'none')[:12]} was judged",
+                "Let it run again (tidegate finetune rerun)",
+                place=record.fine_tune_id,
+            )
+
+    def waiting(self) -> list[str]:
+        """Names of the fine-tunes that a machine can go on with, or has to tell a person of; the oldest flag first."""
+        records = reversed(self.book.list())
+        return [each.fine_tune_id for each in records if _waits(each)]
+
+    def runner(self, messages: Messages, on_progress: OnProgress = lambda *_: None) -> Runner:
+        """Make the runner, with its parts."""
+        from tidegate.cli.fine_tune_work import FineTuneWork  # what trains is not loaded to look at a list
+
+        work = FineTuneWork(self.database, self.home)
+        return Runner(
+            self.book,
+            self.home / FOLDER,
+            work.curate,
+            work.train,
+            work.judge,
+            self.clock,
+            by=f"tidegate@{socket.gethostname()}:{os.getpid()}",
+            tell=messages.webhook(self.clock),
+            on_progress=on_progress,
+        )
+
+    @contextmanager
+    def progress(self, console: Console) -> Iterator[OnProgress]:
+        """Show on a terminal what is being done."""
+        with FineTuneBars(console) as bars:
+            yield bars.show
+
+
+def _waits(record: FineTune) -> bool:
+    if record.status is FineTuneStatus.FLAGGED or record.status in WORKING:
+        return True
+    return record.status in NEEDS_PERSON and record.n_told_steps < len(record.steps)
+
+
+@contextmanager
+def open_bench(home: Path, store: str | None, clock: Clock | None = None) -> Iterator[Bench]:
+    """Open the store of a home folder, or the one that is named; closed again at the end.
+
+    Raises
+    ------
+    RequestError
+        If there is none in the home folder.
+    StoreError
+        If it cannot be opened.
+    """
+    path = home / "runs.db"
+    if store is None and not path.exists():
+        raise RequestError(f"there is no store {path}", "Give the --home or the --store of the run", place="--home")
+    with closing(Database(store or path)) as database:
+        yield Bench(home, database, clock or SystemClock())
