@@ -10,18 +10,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from stream.ledger import RECORDS
+from tidegate.cli.alert_answering import AlertController
+from tidegate.cli.alert_assembly import alert_planning_of
 from tidegate.cli.answering import Controller, is_over
-from tidegate.cli.assembly import deciding_of
+from tidegate.cli.assembly import deciding_of, weights_of
 from tidegate.cli.flagging import make_good
+from tidegate.cli.observing import ControlObserver
 from tidegate.cli.options import given_flags, settings_options
-from tidegate.cli.records import PaneRecord, decode_record
-from tidegate.cli.roles import Role, open_role, show_log
+from tidegate.cli.records import decode_record
+from tidegate.cli.roles import Role, open_role, seldom, show_log
 from tidegate.cli.stopping import stop_signal
 from tidegate.clock import SystemClock
 from tidegate.config import load_settings
@@ -56,15 +61,27 @@ def control(role: Role, stop: threading.Event) -> None:
     TidegateError
         Whatever stopped it; the store says how far it came.
     """
+    observer = ControlObserver(role)
     controller = Controller(
         role.ledger,
-        deciding_of(role.settings, role.measuring, role.tables, role.sequences, role.row_cache()),
+        deciding_of(
+            role.settings,
+            role.measuring,
+            role.tables,
+            role.sequences,
+            role.row_cache(),
+            weights_of(role.settings, role.run_id),
+        ),
         role.topics.announce,
-        _log_record,
+        observer.on_record,
         role.clock,
     )
+    planning = alert_planning_of(role.settings, controller.deciding)
+    controller = replace(controller, alerts=AlertController(planning, role.clock, role.topics.announce))
     _make_good(role)
-    asyncio.run(_serve(role, Attention(role, controller), stop))
+    observer.begin()
+    with role.exporting(observer.metrics.registry, "control"):
+        asyncio.run(_serve(role, Attention(role, controller, observer.look), stop))
 
 
 def _make_good(role: Role) -> None:
@@ -85,10 +102,12 @@ class Attention:
     Parameters
     ----------
     controller : asked in a thread: a decision takes seconds, and messages are to be heard meanwhile
+    observe : looks, every few seconds at most, how far the run has come
     """
 
-    def __init__(self, role: Role, controller: Controller) -> None:
+    def __init__(self, role: Role, controller: Controller, observe: Callable[[], None] = lambda: None) -> None:
         self._role, self._controller = role, controller
+        self._observe = seldom(role.clock, observe)
         self._lock = asyncio.Lock()
         self._away_since: float | None = None
         self._reminded_seconds = role.clock.monotonic_seconds()
@@ -106,15 +125,19 @@ class Attention:
             try:
                 await asyncio.to_thread(self._answer, now_seconds)
                 self._away_since = None
+                self._role.pulse.beat()
             except StoreUnavailableError as error:
                 self._away_since = now_seconds if self._away_since is None else self._away_since
                 if (now_seconds - self._away_since) * 1_000 >= (self._role.settings.duration_ms("store_patience") or 0):
                     raise
+                self._role.pulse.store_is_away()
                 _LOG.warning("the store is away: %s", error)
 
     def _answer(self, now_seconds: float) -> None:
         while self._controller.advance():
             self._reminded_seconds = now_seconds
+            self._role.pulse.progress()
+        self._observe()
         if now_seconds - self._reminded_seconds >= _REMIND_SECONDS:
             self._controller.remind()
             self._reminded_seconds = now_seconds
@@ -131,8 +154,3 @@ async def _serve(role: Role, attention: Attention, stop: threading.Event) -> Non
             await asyncio.sleep(_LOOK_SECONDS)
     finally:
         await app.stop()
-
-
-def _log_record(record: PaneRecord) -> None:
-    explanation = record.decision.explanation if record.decision else "no decision"
-    _LOG.info("pane %d: %s; table version %s serves", record.pane, explanation, record.table_version)

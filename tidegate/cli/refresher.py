@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 from confluent_kafka import OFFSET_END, TopicPartition
+from prometheus_client import CollectorRegistry
 
+from monitoring.refresher_metrics import RefresherMetrics
 from refresh.bulk import BulkOptions
 from stream.sources.kafka_log import open_consumer
+from tidegate.cli.alert_answering import AlertRefresher
+from tidegate.cli.alert_assembly import alert_planning_of
 from tidegate.cli.answering import RefreshRole, is_over
 from tidegate.cli.assembly import deciding_of
 from tidegate.cli.engine_keeper import open_keeper
@@ -40,12 +44,14 @@ def refresher_command(config: Path | None, **flags: Any) -> None:
         publishing(settings, role.tables),
         orders(role) as wait_for_order,
     ):
-        refresher = refresher_of(role)
-        advance_until_over(role, stop, refresher.advance, lambda: is_over(role.ledger), wait_for_order)
+        metrics = RefresherMetrics(CollectorRegistry(), role.clock)
+        refresher = refresher_of(role, metrics)
+        with role.exporting(metrics.registry, "refresher"):
+            advance_until_over(role, stop, refresher.advance, lambda: is_over(role.ledger), wait_for_order)
 
 
-def refresher_of(role: Role) -> RefreshRole:
-    """Put the refresher together."""
+def refresher_of(role: Role, metrics: RefresherMetrics | None = None) -> RefreshRole:
+    """Put the refresher together; `metrics` are told of the order in hand."""
     settings, cache = role.settings, role.row_cache()
     refreshing = Refreshing(
         role.measuring,
@@ -59,11 +65,15 @@ def refresher_of(role: Role) -> RefreshRole:
         gating_of(settings),
         outlives_failures=True,
     )
+    deciding = deciding_of(role.settings, role.measuring, role.tables, role.sequences, cache)
+    planning = alert_planning_of(settings, deciding)
     return RefreshRole(
         role.ledger,
-        deciding_of(role.settings, role.measuring, role.tables, role.sequences, cache),
+        deciding,
         refreshing,
         role.topics.announce,
+        nullcontext if metrics is None else metrics.order,
+        AlertRefresher(planning, refreshing, role.clock, role.topics.announce),
     )
 
 

@@ -16,7 +16,7 @@ from stream.alert_book import AlertBook, AlertRequest
 from stream.closing import PaneClosing
 from stream.run_reader import RunReader
 from tidegate.cli.alert_planning import AlertPlanning, AnsweredPanes, decided, decision_of
-from tidegate.cli.deciding import Deciding
+from tidegate.cli.deciding import Deciding, taken_on
 from tidegate.cli.history import reach_panes
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.contracts import encode
@@ -94,6 +94,9 @@ class Replaying:
         begun = msgspec.structs.replace(
             deciding.begin(closing, before), table_version=_base_version(record), n_clusters=record.n_clusters
         )
+        if record.weights is not None and record.weights != begun.weights:
+            tuned_ms = record.fine_tune.tuned_window_end_ms if record.fine_tune else record.window_end_ms
+            begun = taken_on(begun, record.weights, record.model or "", tuned_ms)
         decided, _ = deciding.decide(closing, begun, record.report, before)
         again = deciding.conclude(decided, record.result, before)
         different = [name for name in PaneRecord.__struct_fields__ if _bytes(again, name) != _bytes(record, name)]
