@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-peers bench-refresh faults soak lock clean simulate calibrate
+.PHONY: help setup demo test lint bench bench-peers bench-refresh faults soak lock clean simulate calibrate stack dashboards audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -56,6 +56,16 @@ soak: setup ## whether a worker and an evaluator grow in an hour of a steady str
 KILLS ?= 100
 faults: setup ## kill, halt and cut off workers on a real broker and store (KILLS=100), compare with the batch oracle
 	$(BIN)/python -m tests.faults --kills $(KILLS)
+
+STACK ?=
+stack: setup ## every role as a process on real servers, planted drift, what was seen of it (STACK="--engine embedded")
+	$(BIN)/python -m tests.stack $(STACK)
+
+dashboards: setup ## write Grafana's dashboards anew
+	$(BIN)/python -m monitoring.dashboards
+
+audit: setup ## advisories about the pinned packages, and a bill of materials (CycloneDX) in .tools/audit
+	scripts/audit
 
 lock: setup ## resolve requirements/*.in anew
 	scripts/lock
