@@ -31,7 +31,7 @@ from tidegate.errors import ConflictError, FineTuneError, TidegateError
 _LOG = logging.getLogger(__name__)
 _LOCK = ".lock"
 SAMPLES = "samples"
-_OF_AN_ATTEMPT = (SAMPLES, "training", "candidate", "base.json")
+_OF_AN_ATTEMPT = (SAMPLES, "training", "candidate", "gates", "base.json")
 
 OnProgress = Callable[[str, int, int], None]
 """Called with what is being done, the steps done and the most there can be."""
@@ -45,7 +45,8 @@ class Job:
     ----------
     record : FineTune      as it is while the step runs
     folder : Path          of the fine-tune: ``samples/``, ``training/`` (checkpoints), ``candidate/``
-    should_stop : whether somebody has decided meanwhile that it is not wanted; asked now and then, it reads the store
+    should_stop : whether the process is to end, or somebody has decided meanwhile that it is not wanted; asked now and
+        then, it reads the store
     """
 
     record: FineTune
@@ -105,6 +106,7 @@ class Runner:
     curate, train, judge   the work
     by : str               who does it, for the record
     tell : tells persons that they are needed; what it raises is logged, and they are told at the next run
+    should_stop : whether the process is to end; the step in hand is then left as it is, to be gone on with
     on_step : called with the record after each step
     """
 
@@ -119,12 +121,14 @@ class Runner:
         *,
         by: str,
         tell: Callable[[FineTune], None] | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
         on_step: Callable[[FineTune], None] = lambda _: None,
         on_progress: OnProgress = lambda *_: None,
     ) -> None:
         self._book, self._folder, self._clock, self._by = book, folder, clock, by
         self._curate, self._train, self._judge = curate, train, judge
-        self._tell, self._on_step, self._on_progress = tell, on_step, on_progress
+        self._tell, self._should_stop = tell, should_stop
+        self._on_step, self._on_progress = on_step, on_progress
 
     def run(self, fine_tune_id: str) -> FineTune:
         """Go on from where it is until a person is needed; returns what it is then.
@@ -142,20 +146,28 @@ class Runner:
         with _held(self._folder / fine_tune_id) as folder:
             record = known(self._book, fine_tune_id)
             while record.status is FineTuneStatus.FLAGGED or record.status in lifecycle.WORKING:
-                record = self._advanced(record, folder)
+                after = None if self._should_stop() else self._advanced(record, folder)
+                if after is None:
+                    return record
+                record = after
                 self._on_step(record)
             return self._told(record)
 
-    def _advanced(self, record: FineTune, folder: Path) -> FineTune:
+    def _advanced(self, record: FineTune, folder: Path) -> FineTune | None:
+        """Take the next step; None where the process is to end before it is done."""
         if record.status is FineTuneStatus.FLAGGED:  # 1
             why = f"attempt {record.attempt}"
             return self._put(lifecycle.take(record, FineTuneAction.BEGIN, self._actor(), why))
-        job = Job(record, folder, _Wanted(self._book, record, self._clock).is_lost, self._on_progress)
+        wanted = _Wanted(self._book, record, self._clock)
+        job = Job(record, folder, lambda: self._should_stop() or wanted.is_lost(), self._on_progress)
         try:
             after = self._worked(job)
         except ConflictError:
             raise
-        except Exception as error:  # whatever went wrong in the work is a failure of this fine-tune, and recorded
+        except Exception as error:
+            if self._should_stop():
+                return None
+            # Whatever went wrong in the work is a failure of this fine-tune, and recorded.
             problem = str(error) if isinstance(error, TidegateError) else f"{type(error).__name__}: {error}"
             _LOG.warning("%s failed while %s: %s", record.fine_tune_id, record.status, problem, exc_info=error)
             after = lifecycle.failed(record, self._actor(), problem)

@@ -7,28 +7,29 @@ taken, so a step that is done again comes to the same.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import msgspec
-import numpy as np
 
 from refresh.engines import Engine, open_engine
-from refresh.finetune.candidate import base_fingerprint
-from refresh.finetune.curation import CuratedSamples, CurationRecipe, PaneCounts, curate
-from refresh.finetune.fine_tuning import CANDIDATE, Lesson, fine_tune
-from refresh.finetune.full import FullLearner, open_full
-from refresh.finetune.gates.judging import judge_candidate
-from refresh.finetune.gates.labelled import Labelled
-from refresh.finetune.gates.trial import Expected, Sampled, Trial
+from refresh.engines.adapter import open_adapter
+from refresh.engines.model_files import MANIFEST
+from refresh.finetune.curation import CurationRecipe, PaneCounts, curate
+from refresh.finetune.fine_tuning import Lesson, fine_tune
+from refresh.finetune.full import open_full
+from refresh.finetune.gates.judge import CandidateJudge
+from refresh.finetune.learner import FineTuned
 from refresh.finetune.recipe import FineTuneRecipe
 from refresh.finetune.runner import SAMPLES, Curated, Job, Trained
 from refresh.finetune.samples_folder import read_samples, write_samples
-from refresh.finetune.user_groups import PARTS, TAUGHT, TEST, VALIDATION
-from refresh.prompts import RowContexts
+from refresh.finetune.user_groups import PARTS
+from refresh.served_weights import ServedWeights, served_weights
+from refresh.weights import WeightsStore
 from stream.database import Database
 from stream.run_reader import RunReader
-from tidegate.cli.engine_settings import template_of
+from tidegate.cli.engine_settings import asking_of, engine_options, server_options, template_of
 from tidegate.cli.history import reach_panes
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.stream_settings import sequence_options
@@ -39,6 +40,13 @@ from tidegate.files import write_atomically
 
 _BASE = "base.json"
 _OF_WORKERS = "workers "
+
+
+class Kind(StrEnum):
+    """Which weights learn."""
+
+    FULL = "full"  # all of the small model that the run trains for itself
+    LORA = "lora"  # an adapter of it, or of any causal decoder
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -85,6 +93,12 @@ def flagged_run(database: Database, home: Path, record: FineTune) -> FlaggedRun:
     source, flags = known[record.run_id]
     given = msgspec.json.decode(flags.removeprefix(_OF_WORKERS), type=dict[str, object])
     settings: RunSettings = load_settings({**given, "source": source, "home": home})
+    if settings.engine == "frequency":
+        raise FineTuneError(
+            "the frequency engine has no weights to tune",
+            "Reject it, and give the run another --engine",
+            place=record.run_id,
+        )
     sequences = sequence_options(settings)
     reader = RunReader(database, record.run_id)
     body = reader.records().get(record.flag.window_end_ms // sequences.pane_ms - 1)
@@ -99,18 +113,25 @@ def flagged_run(database: Database, home: Path, record: FineTune) -> FlaggedRun:
 
 @dataclass(frozen=True, slots=True)
 class FineTuneWork:
-    """Curates, trains and judges for `refresh.finetune.runner.Runner`."""
+    """Curates, trains and judges for `refresh.finetune.runner.Runner`.
+
+    Attributes
+    ----------
+    kind : Kind, optional               default: full for a model that we trained, an adapter for others
+    curation : CurationRecipe
+    recipe : FineTuneRecipe, optional   default: that of the kind
+    """
 
     database: Database
     home: Path
+    kind: Kind | None = None
     curation: CurationRecipe = field(default_factory=CurationRecipe)
-    recipe: FineTuneRecipe = field(default_factory=FineTuneRecipe)
+    recipe: FineTuneRecipe | None = None
 
     def curate(self, job: Job) -> Curated:
         """Take samples of the panes up to the flag's, and settle which weights training begins from."""
         run = flagged_run(self.database, self.home, job.record)
-        base = _settled_base(job.folder, run)
-        learner = _learner(job, run, base)
+        learner = self._learner(job, run, _settled_base(job.folder, run))
         curated = curate(
             run.panes(),
             run.names,
@@ -126,9 +147,16 @@ class FineTuneWork:
     def train(self, job: Job) -> Trained:
         """Train on the samples, from the weights that were settled."""
         run = flagged_run(self.database, self.home, job.record)
-        curated, checksum = _own_samples(job)
-        learner = _learner(job, run, _noted_base(job.folder))
-        lesson = Lesson(learner, curated, checksum, self.recipe, curated.seed)
+        curated, checksum = read_samples(job.folder / SAMPLES)
+        if checksum != job.record.sample_checksum:
+            raise FineTuneError(
+                f"the samples are {checksum[:12]}, and {(job.record.sample_checksum or 'none')[:12]} were taken",
+                "Restore its folder, or reject it and wait for the next flag",
+                place=job.record.fine_tune_id,
+            )
+        base = _noted_base(job.folder)
+        learner = self._learner(job, run, base)
+        lesson = Lesson(learner, curated, checksum, self._recipe(base), curated.seed)
         made, report = fine_tune(lesson, job.folder, on_progress=job.on_progress, should_stop=job.should_stop)
         numbers = {
             "recall": report.recall,
@@ -141,63 +169,54 @@ class FineTuneWork:
         return Trained(made.fingerprint, {name: float(n) for name, n in numbers.items() if n is not None})
 
     def judge(self, job: Job) -> tuple[GateVerdict, ...]:
-        """Hold the candidate against its gates."""
-        record = job.record
-        run = flagged_run(self.database, self.home, record)
-        folder = _noted_base(job.folder)
-        is_gone_on_with = record.base_fingerprint is not None
-        base_folder = folder if is_gone_on_with else None
-        opened = partial(_opened, run.names)
-        trial = Trial(
-            folder=job.folder / CANDIDATE,
+        """Hold the candidate against its gates, and against the weights that serve now."""
+        run = flagged_run(self.database, self.home, job.record)
+        # Weights that begin from nothing are of another catalogue than those that serve: the two cannot be compared.
+        serving = serving_weights(run) if job.record.base_fingerprint is not None else None
+        judge = CandidateJudge(
             names=run.names,
-            expected=Expected(
-                base=record.base_fingerprint,
-                samples=record.sample_checksum or "",
-                flag_pane=run.flag.pane,
-                fingerprint=record.candidate_fingerprint,
-            ),
-            base_folder=base_folder,
-            samples=lambda: sampled(job),
-            open_candidate=lambda: opened(job.folder / CANDIDATE),
-            open_serving=None if base_folder is None else lambda: opened(base_folder),
+            pane_ms=run.pane_ms,
+            base_of=lambda _: serving.base if serving else None,
+            open_candidate=lambda folder: _opened(run, _candidate_weights(folder, serving)),
+            open_serving=None if serving is None else lambda: _opened(run, serving),
         )
-        return judge_candidate(trial, on_progress=job.on_progress)
+        return judge(job)
+
+    def _kind(self, base: Path | None) -> Kind:
+        is_ours = base is None or (base / MANIFEST).is_file()
+        return self.kind or (Kind.FULL if is_ours else Kind.LORA)
+
+    def _recipe(self, base: Path | None) -> FineTuneRecipe:
+        if self.recipe is not None:
+            return self.recipe
+        return FineTuneRecipe() if self._kind(base) is Kind.FULL else FineTuneRecipe.for_adapter()
+
+    def _learner(self, job: Job, run: FlaggedRun, base: Path | None) -> FineTuned:
+        seed, settings = _seed(job, run), run.settings
+        if self._kind(base) is Kind.FULL:
+            template, n_retrieved = template_of(settings), settings.n_retrieved or 1
+            return open_full(base, run.names, seed=seed, template=template, n_retrieved=n_retrieved)
+        from refresh.finetune.lora import open_lora
+
+        if base is None:
+            raise FineTuneError(
+                "an adapter needs weights to be put on, and none serve yet",
+                "Give the run a --model, or let all weights learn (--kind full)",
+                place=job.record.fine_tune_id,
+            )
+        return open_lora(base, run.names, seed=seed, asking=asking_of(settings), recipe=self._recipe(base))
 
 
-def sampled(job: Job) -> Sampled:
-    """Read the samples as the gates want them."""
-    curated, checksum = read_samples(job.folder / SAMPLES)
-    return Sampled(
-        checksum=checksum,
-        names=curated.names,
-        last_pane=curated.last_pane,
-        taught=_labelled(curated, TAUGHT),
-        validation=_labelled(curated, VALIDATION),
-        test=_labelled(curated, TEST),
-    )
-
-
-def _labelled(curated: CuratedSamples, part: str) -> Labelled:
-    rows = np.flatnonzero(curated.part == PARTS.index(part))
-    samples = curated.samples[rows]
-    return Labelled(
-        contexts=RowContexts(samples.c1, samples.c2, samples.retrieved),
-        targets=samples.target,
-        users=curated.bucket[rows],
-        traffic=samples.weight.astype(np.float64) ** 2,  # the weight of a label that was capped is a root of it
-    )
-
-
-def _own_samples(job: Job) -> tuple[CuratedSamples, str]:
-    curated, checksum = read_samples(job.folder / SAMPLES)
-    if checksum != job.record.sample_checksum:
-        raise FineTuneError(
-            f"the samples are {checksum[:12]}, and {(job.record.sample_checksum or 'none')[:12]} were taken",
-            "Reject it and wait for the next flag, or restore its folder",
-            place=job.record.fine_tune_id,
-        )
-    return curated, checksum
+def serving_weights(run: FlaggedRun) -> ServedWeights | None:
+    """Find the weights that answer now: those that the pointer names, those of the last pane, or those given."""
+    store = WeightsStore(run.settings.home / "models" / run.reader.run_id)
+    version = store.serving()
+    if version is not None:
+        return served_weights(store.path(version.version))
+    bodies = run.reader.records()
+    last = decode_record(bodies[max(bodies)])
+    folder = Path(last.model) if last.model else run.settings.model
+    return None if folder is None else served_weights(folder)
 
 
 def _seed(job: Job, run: FlaggedRun) -> int:
@@ -206,12 +225,10 @@ def _seed(job: Job, run: FlaggedRun) -> int:
 
 
 def _settled_base(folder: Path, run: FlaggedRun) -> Path | None:
-    """Note which weights serve now, once: what is approved meanwhile does not change what this one began from."""
-    noted = folder / SAMPLES
-    if not (folder / _BASE).exists() or not noted.exists():
+    """Note which weights serve when samples are taken: what is approved later does not change what this began from."""
+    if not (folder / SAMPLES).exists() or not (folder / _BASE).exists():
         serving = serving_weights(run)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / _BASE, msgspec.json.encode(Base(None if serving is None else str(serving))))
+        write_atomically(folder / _BASE, msgspec.json.encode(Base(None if serving is None else str(serving.base))))
     return _noted_base(folder)
 
 
@@ -220,30 +237,19 @@ def _noted_base(folder: Path) -> Path | None:
     return None if base.folder is None else Path(base.folder)
 
 
-def serving_weights(run: FlaggedRun) -> Path | None:
-    """Find the weights that answer now: those of the run's last pane, or those that it was given."""
-    bodies = run.reader.records()
-    last = decode_record(bodies[max(bodies)])
-    return Path(last.model) if last.model else run.settings.model
+def _candidate_weights(folder: Path, serving: ServedWeights | None) -> ServedWeights:
+    """Say how a candidate is opened: whole, or on the base of what serves."""
+    if (folder / MANIFEST).is_file() or serving is None:
+        return ServedWeights(folder, folder)
+    return ServedWeights(folder, serving.base, open_adapter(folder))
 
 
-def _learner(job: Job, run: FlaggedRun, base: Path | None) -> FullLearner:
-    if run.settings.engine == "frequency":
-        raise FineTuneError(
-            "the frequency engine has no weights to tune",
-            "Reject it; give the run another --engine",
-            place=job.folder.name,
-        )
-    if base is not None:
-        base_fingerprint(base)  # every file is what its manifest says
-    return open_full(
-        base,
-        run.names,
-        seed=_seed(job, run),
-        template=template_of(run.settings),
-        n_retrieved=run.settings.n_retrieved or 1,
-    )
-
-
-def _opened(names: tuple[str, ...], folder: Path) -> Engine:
-    return open_engine("embedded", list(names), model_folder=folder)
+def _opened(run: FlaggedRun, weights: ServedWeights) -> Engine:
+    """Open weights to be judged: those that we trained on the embedded engine, others as the run's are."""
+    settings, opening = run.settings, dict[str, Any](asking=asking_of(run.settings))
+    name = "embedded" if (weights.base / MANIFEST).is_file() else settings.engine
+    if name == "vllm":
+        opening["options"] = engine_options(settings)
+    if name == "openai":
+        opening["server"] = server_options(settings)
+    return open_engine(name, run.names, model_folder=weights.base, adapter=weights.adapter, **opening)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,15 +13,20 @@ import click
 import msgspec
 from rich.console import Console
 
+from refresh.finetune.runner import Runner
+from tidegate.cli.addresses import require_loopback
+from tidegate.cli.finetune_runs import access_by_tokens, started_runs
 from tidegate.cli.finetune_tables import print_fine_tune, print_fine_tunes
-from tidegate.cli.finetuning import Messages, open_bench
+from tidegate.cli.finetuning import Bench, Messages, open_bench
 from tidegate.cli.options import PIPED_WIDTH, home_option
 from tidegate.cli.people import user_name
 from tidegate.cli.roles import show_log
 from tidegate.cli.stopping import stop_signal
 from tidegate.contracts import FineTune, FineTuneAction, FineTuneStatus
+from tidegate.errors import ConflictError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_LOG = logging.getLogger(__name__)
 _LOOK_SECONDS = 30.0
 
 
@@ -91,12 +99,18 @@ def show_fine_tune(fine_tune: str, home: Path, store: str | None, as_json: bool)
 @finetune_group.command("run")
 @click.argument("fine_tune", required=False)
 @click.option("--follow", is_flag=True, help="Stay, and run what is flagged later, too.")
+@click.option(
+    "--kind",
+    type=click.Choice(["full", "lora"]),
+    help="Which weights learn: all, or an adapter; default: all of a model that Tidegate trained, else an adapter.",
+)
 @_with_messages
 @_with_store
 @_with_json
 def run_fine_tune(
     fine_tune: str | None,
     follow: bool,
+    kind: str | None,
     webhook_url: str | None,
     webhook_secret_file: Path | None,
     home: Path,
@@ -112,20 +126,74 @@ def run_fine_tune(
     messages = Messages(webhook_url, webhook_secret_file)
     ended: list[FineTune] = []
     with stop_signal() as stop, open_bench(home, store) as bench, bench.progress(Console(stderr=True)) as progress:
-        runner = bench.runner(messages, progress)
-        while True:
-            names = [fine_tune] if fine_tune else bench.waiting()
-            for name in names:
-                ended.append(runner.run(name))
-                if not as_json:
-                    print_fine_tunes(_console(), ended[-1:])
-                if stop.is_set():
-                    break
-            if not follow or fine_tune or stop.wait(_LOOK_SECONDS):
-                break
+        runner = bench.runner(messages, kind, progress, stop.is_set)
+        if fine_tune:
+            ended = [runner.run(fine_tune)]
+        else:
+            ended = list(_run_all(bench, runner, stop))
+            while follow and not stop.wait(_LOOK_SECONDS):
+                ended = list(_run_all(bench, runner, stop))
     if as_json:
-        _print_json(ended[-1] if fine_tune else ended)
+        _print_json(ended[0] if fine_tune else ended)
+    else:
+        print_fine_tunes(_console(), ended)
     return int(any(record.status in (FineTuneStatus.HALTED, FineTuneStatus.FAILED) for record in ended))
+
+
+def _run_all(bench: Bench, runner: Runner, stop: threading.Event) -> Iterator[FineTune]:
+    """Run what waits; those that somebody else works on, or has decided on meanwhile, are left to them."""
+    for name in bench.waiting():
+        if stop.is_set():
+            return
+        try:
+            record = runner.run(name)
+        except ConflictError as error:
+            _LOG.info("%s", error)
+            continue
+        _LOG.info("%s is %s: %s", name, record.status, record.steps[-1].why)
+        yield record
+
+
+@finetune_group.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to serve on.")
+@click.option(
+    "--port",
+    type=click.IntRange(min=0, max=65_535),
+    default=9_468,
+    show_default=True,
+    help="Port to serve on; 0 takes a free one.",
+)
+@click.option("--expose", is_flag=True, help="Serve on an address that other machines reach: there is no TLS.")
+@click.option("--no-run", is_flag=True, help="Train nothing on this machine: `run` is refused over HTTP.")
+@_with_messages
+@_with_store
+def serve_fine_tunes(
+    host: str,
+    port: int,
+    expose: bool,
+    no_run: bool,
+    webhook_url: str | None,
+    webhook_secret_file: Path | None,
+    home: Path,
+    store: str | None,
+) -> None:
+    """Serve the same over HTTP, to those who have a token.
+
+    TIDEGATE_FINETUNE_TOKENS_FILE names the file of the tokens that may decide, TIDEGATE_FINETUNE_READ_TOKENS_FILE that
+    of those that may only look.
+    """
+    from refresh.finetune.routes import build_app
+    from refresh.serving import serve
+
+    require_loopback(host, expose)
+    access = access_by_tokens()
+    show_log()
+    with stop_signal() as stop, open_bench(home, store) as bench, ExitStack() as stack:
+        messages = Messages(webhook_url, webhook_secret_file)
+        start = None if no_run else stack.enter_context(started_runs(home, store, messages))
+        service = stack.enter_context(serve(build_app(bench.desk, access, start=start), host, port))
+        click.echo(f"serving {service.url}/v1/finetunes", err=True)
+        stop.wait()
 
 
 def _decision(action: FineTuneAction, help_text: str) -> None:

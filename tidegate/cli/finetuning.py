@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +103,22 @@ class Bench:
         records = reversed(self.book.list())
         return [each.fine_tune_id for each in records if _waits(each)]
 
-    def runner(self, messages: Messages, on_progress: OnProgress = lambda *_: None) -> Runner:
-        """Make the runner, with its parts."""
-        from tidegate.cli.fine_tune_work import FineTuneWork  # what trains is not loaded to look at a list
+    def runner(
+        self,
+        messages: Messages,
+        kind: str | None = None,
+        on_progress: OnProgress = lambda *_: None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> Runner:
+        """Make the runner, with its parts.
 
-        work = FineTuneWork(self.database, self.home)
+        Parameters
+        ----------
+        kind : ``full`` or ``lora``; None: what fits the model
+        """
+        from tidegate.cli.fine_tune_work import FineTuneWork, Kind  # what trains is not loaded to look at a list
+
+        work = FineTuneWork(self.database, self.home, None if kind is None else Kind(kind))
         return Runner(
             self.book,
             self.home / FOLDER,
@@ -117,6 +128,7 @@ class Bench:
             self.clock,
             by=f"tidegate@{socket.gethostname()}:{os.getpid()}",
             tell=messages.webhook(self.clock),
+            should_stop=should_stop,
             on_progress=on_progress,
         )
 

@@ -65,12 +65,20 @@ class World:
     clock: ManualClock = field(default_factory=ManualClock)
     told: list[FineTune] = field(default_factory=list)
     tell: Callable[[FineTune], None] | None = None
+    is_to_end: bool = False
 
     def run(self) -> FineTune:
-        tell = self.tell or self.told.append
         work = self.work
         runner = Runner(
-            self.book, self.folder, work.curate, work.train, work.judge, self.clock, by="tidegate@host:1", tell=tell
+            self.book,
+            self.folder,
+            work.curate,
+            work.train,
+            work.judge,
+            self.clock,
+            by="tidegate@host:1",
+            tell=self.tell or self.told.append,
+            should_stop=lambda: self.is_to_end,
         )
         return runner.run(ID)
 
@@ -161,6 +169,23 @@ def test_an_interrupted_process_leaves_its_step_to_the_next_one(world: World, st
     world.work.breaks = {step: KeyboardInterrupt()}
     with pytest.raises(KeyboardInterrupt):
         world.run()
+    assert world.run().status is S.PENDING_REVIEW
+    assert world.work.done == ["curate", "train", "judge"]
+
+
+@pytest.mark.parametrize("step", ["curate", "train", "judge"])
+def test_a_process_that_is_to_end_leaves_its_step_to_the_next_one(world: World, step: str) -> None:
+    def end(what: str, job: Job) -> None:
+        if what == step:
+            world.is_to_end = True
+            assert job.should_stop()
+            raise FineTuneError("stopped at a checkpoint", "Nothing is to be done")
+
+    world.work.during = end
+    stopped = world.run()
+    assert stopped.status in lifecycle.WORKING
+    assert world.run() == stopped  # it is still to end
+    world.is_to_end, world.work.during = False, lambda *_: None
     assert world.run().status is S.PENDING_REVIEW
     assert world.work.done == ["curate", "train", "judge"]
 
