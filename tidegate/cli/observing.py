@@ -12,13 +12,16 @@ from prometheus_client import CollectorRegistry
 from monitoring.drift_metrics import DriftMetrics
 from monitoring.metrics import AnsweringMetrics
 from monitoring.pane_metrics import PaneMetrics
+from refresh.finetune.book import FineTuneBook
 from refresh.table_store import TableStore
+from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from stream.run_reader import RunReader
 from stream.sequence_kernel import HITS_NEXT, SCORED
 from tidegate.cli.answering import next_unrecorded
 from tidegate.cli.records import PaneDecision, PaneRecord, decode_record
 from tidegate.cli.roles import Role
+from tidegate.contracts import FineTuneStatus
 from tidegate.errors import TableError
 
 _LOG = logging.getLogger("tidegate.control")
@@ -52,6 +55,15 @@ def _show_flag(metrics: AnsweringMetrics, record: PaneRecord) -> None:
         metrics.observe_fine_tune_flag()
     elif record.fine_tune is not None:
         metrics.observe_fine_tune_verdict()
+
+
+def show_fine_tunes(metrics: AnsweringMetrics, book: FineTuneBook, run_id: str) -> None:
+    """Show the run's fine-tunes by status, each since its last step."""
+    since_ms: dict[FineTuneStatus, list[int]] = {}
+    for fine_tune in book.list(run_id):
+        if fine_tune.steps:
+            since_ms.setdefault(fine_tune.status, []).append(fine_tune.steps[-1].at_ms)
+    metrics.observe_fine_tunes(since_ms)
 
 
 class TableWatch:
@@ -145,6 +157,7 @@ class ControlObserver:
         self._role = role
         self._panes = PaneWatch(self.metrics, role.ledger, role.sequences.pane_ms)
         self._table = TableWatch(self.metrics, role.tables)
+        self._fine_tunes = StoredFineTunes(role.database)
         self._last: PaneRecord | None = None
 
     def begin(self) -> None:
@@ -171,6 +184,7 @@ class ControlObserver:
         """Look how far the run has come, and what serves."""
         self._panes.of_controller()
         self._table.look()
+        show_fine_tunes(self.metrics, self._fine_tunes, self._role.run_id)
 
     def _show_objective(self) -> None:
         asked, window_panes = self._role.settings.hit_rate_objective, self._role.sequences.window_panes

@@ -10,11 +10,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from monitoring.metrics import Metrics
 from monitoring.pane_metrics import STAGES
 from stream.events import Outcome
+from stream.fine_tune_book import StoredFineTunes
 from stream.sequence_kernel import HITS_NEXT, HITS_SEQUENCE, SCORED, SEQUENCES, TRANSITIONS
 from stream.worker import BatchAccount
 from tidegate.cli.assembly import Assembly
 from tidegate.cli.exporting import Pulse
-from tidegate.cli.observing import TableWatch, show_objective, show_records, tell_record
+from tidegate.cli.observing import TableWatch, show_fine_tunes, show_objective, show_records, tell_record
 from tidegate.cli.records import PaneRecord
 
 _DESCRIPTION_WIDTH = 60
@@ -127,4 +128,5 @@ class Watcher:
             return
         self._metrics.observe_panes(dict.fromkeys(STAGES, last.pane), last.pane, self._measuring.pane_ms)
         reader, window_panes = self._measuring.reader, self._measuring.window_panes
+        show_fine_tunes(self._metrics, StoredFineTunes(reader.database), reader.run_id)
         show_objective(self._metrics, self._objective, reader, last, window_panes)
