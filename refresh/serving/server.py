@@ -13,7 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from refresh.serving.answers import Answers
-from refresh.serving.protocol import Limits, LookupProtocol, close_late
+from refresh.serving.protocol import BoundedProtocol, Limits, LookupProtocol, close_late
 from tidegate.errors import ConfigError, TableError
 
 _START_SECONDS = 10.0
@@ -71,9 +71,9 @@ class RunningService:
             timeout_keep_alive=int(limits.request_seconds) + 1,
             timeout_graceful_shutdown=int(limits.shutdown_seconds),
         )
-        if answers is not None:
-            made = partial(LookupProtocol, answers=answers, limits=limits)
-            config.http = cast(type[asyncio.Protocol], made)
+        bounded = partial(BoundedProtocol, limits=limits)
+        made = bounded if answers is None else partial(LookupProtocol, answers=answers, limits=limits)
+        config.http = cast(type[asyncio.Protocol], made)
         self._server = _AnnouncedServer(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self.listener]}, name="tidegate-service", daemon=True

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from refresh.lookup import Lookup
 from refresh.serving import Answers, Limits, RunningService, build_app, serve
@@ -168,3 +172,27 @@ def test_a_client_that_does_not_end_its_request_is_let_go(answers: Answers) -> N
     with serve(build_app(answers), answers=answers, limits=Limits(request_seconds=0.2)) as service:
         for begun in (b"", b"GET /v1/next?c1=0", b"POST /v1/next:batch HTTP/1.1\r\nContent-Length: 99\r\n\r\n{"):
             assert b"200 OK" not in exchange(service, begun)  # returns: the service closes
+
+
+async def _slow_answer(scope: Scope, receive: Receive, send: Send) -> None:
+    """Take a moment over an answer: longer than a client may take over a request."""
+    if scope["type"] == "lifespan":
+        for done in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{done}.complete"})
+        return
+    await asyncio.sleep(1.5)
+    await PlainTextResponse("done")(scope, receive, send)
+
+
+def test_any_app_is_bounded_and_may_take_its_time_to_answer() -> None:
+    with serve(_slow_answer, limits=Limits(request_seconds=0.2, max_connections=2)) as service:
+        with connect(service) as slow, connect(service) as answered:
+            slow.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nthe body never en")
+            answered.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+            started = time.monotonic()
+            assert exchange(service, b"").startswith(b"HTTP/1.1 503")
+            assert slow.recv(1_000) == b""
+            assert time.monotonic() - started < 1.4
+            assert b"done" in answered.makefile("rb").read()
+        assert exchange(service, b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000).startswith(b"HTTP/1.1 431")
