@@ -19,6 +19,7 @@ import pytest
 
 TOOLS = Path(__file__).resolve().parents[1] / ".tools"
 KAFKA_LIBS = TOOLS / "kafka" / "libs"
+AXE = TOOLS / "axe" / "axe.min.js"
 PROMETHEUS_PROGRAMS = ("prometheus", "promtool", "alertmanager", "amtool")
 DEBIAN_POSTGRES = Path("/usr/lib/postgresql")
 
@@ -126,13 +127,22 @@ def find_vllm() -> Path:
     return Path(spec.origin).parent
 
 
+def find_chromium() -> Path:
+    """The browser; its tests need axe-core beside it."""
+    on_path = shutil.which("chromium")
+    if on_path is None or not AXE.is_file():
+        raise ComponentMissingError("no chromium on PATH or no axe-core; run scripts/fetch-browser")
+    return Path(on_path)
+
+
 KAFKA = Component("Apache Kafka", "kafka", find_kafka)
 PROMTOOL = Component("promtool", "promtool", find_promtool)
 PROMETHEUS = Component("Prometheus and Alertmanager", "prometheus_programs", find_prometheus)
 POSTGRES = Component("PostgreSQL", "postgres", find_postgres)
 REAL_LOGS = Component("real event logs", "real_logs", find_real_logs)
 VLLM = Component("vLLM", "vllm", find_vllm)
-COMPONENTS = (KAFKA, PROMTOOL, PROMETHEUS, POSTGRES, REAL_LOGS, VLLM)
+CHROMIUM = Component("Chromium", "chromium", find_chromium)
+COMPONENTS = (KAFKA, PROMTOOL, PROMETHEUS, POSTGRES, REAL_LOGS, VLLM, CHROMIUM)
 
 
 def component_named(name: str) -> Component:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import pytest
 
 from tests.broker import KafkaBroker
 from tests.components import (
+    CHROMIUM,
     COMPONENTS,
     KAFKA,
     POSTGRES,
@@ -23,6 +25,8 @@ from tests.components import (
 from tests.postgres import PostgresServer
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests.vllm_server import VllmHost
 
 ACCOUNT = pytest.StashKey[Account]()
@@ -85,6 +89,23 @@ def vllm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmHost]:
 
     with VllmHost(tmp_path_factory.mktemp("vllm")) as host:
         yield host
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """One real browser for a module, without a window. Open a context of your own, and close it.
+
+    Not for the whole run: as long as it lives, playwright's event loop is the one that runs in this thread.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        # As root there is no sandbox to be had; pages are our own.
+        browser = driver.chromium.launch(
+            executable_path=CHROMIUM.find(), headless=True, args=["--no-sandbox"] if os.geteuid() == 0 else []
+        )
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")
