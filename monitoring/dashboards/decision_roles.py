@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.dashboards.board import Board, Row
 from monitoring.dashboards.panels import GREEN, RED, YELLOW, Kind, Query, View
-from monitoring.dashboards.queries import by_run, over_range, quantile, series, share
+from monitoring.dashboards.queries import by_run, over_range, per_second, quantile, series, share
 from monitoring.dashboards.resources import RESOURCES
 from monitoring.dashboards.story import MARKS
 from monitoring.dashboards.vitals import vitals_of
@@ -26,6 +26,7 @@ CONTROLLER = Board(
                 (Query(by_run("tidegate_panes_pending", 'step="decide"'), "{{run}}"),),
                 Kind.NUMBER,
                 ((None, GREEN), (2.0, YELLOW), (5.0, RED)),
+                runbook="TidegateDecisionStalled",
             ),
             View(
                 "Open orders",
@@ -33,6 +34,7 @@ CONTROLLER = Board(
                 "none",
                 (Query(by_run("tidegate_orders_open"), "{{run}}"),),
                 Kind.NUMBER,
+                runbook="TidegateOrderOpenTooLong",
             ),
             View(
                 "Failed in a row",
@@ -60,6 +62,35 @@ CONTROLLER = Board(
                     (Query(by_run("tidegate_drift_z"), "{{run}}"),),
                     steps=((None, GREEN), (3.0, YELLOW), (6.0, RED)),
                     least=None,
+                ),
+                View(
+                    "What alarms",
+                    "1 where the last window drifts as a whole, and where its newest pane does so alone.",
+                    "none",
+                    (
+                        Query(by_run("tidegate_drift_alarmed"), "window {{run}}"),
+                        Query(by_run("tidegate_drift_front_alarmed"), "newest pane {{run}}"),
+                    ),
+                    most=1.0,
+                ),
+                View(
+                    "The course of drift",
+                    "What the detector over windows holds against its threshold: it alarms above.",
+                    "none",
+                    (
+                        Query(by_run("tidegate_drift_course_statistic"), "statistic {{run}}"),
+                        Query(by_run("tidegate_drift_course_threshold"), "threshold {{run}}"),
+                    ),
+                    least=None,
+                ),
+                View(
+                    "Scored transitions",
+                    "Transitions each second that the serving table was asked, and hits among them.",
+                    "ops",
+                    (
+                        Query(per_second("tidegate_scored_transitions_total"), "scored {{run}}"),
+                        Query(per_second("tidegate_hits_total", "kind"), "{{kind}}"),
+                    ),
                 ),
                 View(
                     "Windows, and those that drift as a whole",
@@ -196,6 +227,29 @@ REFRESHER = Board(
                     "Rows out of contract within the time shown, by fault.",
                     "short",
                     (Query(over_range("tidegate_answer_faults_total", "fault"), "{{fault}}"),),
+                ),
+            ),
+        ),
+        Row(
+            "The table",
+            (
+                View(
+                    "Rows of the table",
+                    "Rows of the table that serves: of pairs, and of their last clusters (backoff).",
+                    "short",
+                    (Query(f"max by (level) ({series('tidegate_table_rows')})", "{{level}}"),),
+                    width=12,
+                ),
+                View(
+                    "Rows that came and went",
+                    "Rows within the time shown that refreshes changed, and those dropped because their backoff serves "
+                    "better.",
+                    "short",
+                    (
+                        Query(over_range("tidegate_rows_changed_total"), "changed {{run}}"),
+                        Query(over_range("tidegate_rows_retired_total"), "dropped {{run}}"),
+                    ),
+                    width=12,
                 ),
             ),
         ),

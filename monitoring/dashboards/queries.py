@@ -33,6 +33,17 @@ def by_run(name: str, matchers: str = "", how: str = "max") -> str:
     return f"{how} by (run) ({series(name, matchers)})"
 
 
+def recorded(name: str) -> str:
+    """What a recording rule gives of the chosen runs: it knows no instances.
+
+    Examples
+    --------
+    >>> recorded("run:tidegate_events:rate5m")
+    'max by (run) (run:tidegate_events:rate5m{run=~"$run"})'
+    """
+    return f'max by (run) ({name}{{run=~"$run"}})'
+
+
 def per_second(name: str, by: str = "run", matchers: str = "") -> str:
     """Rate of a counter, added up over processes.
 

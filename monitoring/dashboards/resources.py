@@ -27,6 +27,7 @@ RESOURCES = Row(
             "none",
             (Query('up{job=~"tidegate.*", run=~"$run", instance=~"$instance"}', "{{job}} {{instance}}"),),
             most=1.0,
+            runbook="TidegateTargetDown",
         ),
     ),
 )

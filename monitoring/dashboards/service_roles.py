@@ -43,6 +43,7 @@ SERVICE = Board(
                 ),
                 Kind.NUMBER,
                 ((None, GREEN), (0.001, YELLOW), (0.01, RED)),
+                runbook="TidegateLookupFailing",
             ),
             View(
                 "Versions that serve",
@@ -51,6 +52,7 @@ SERVICE = Board(
                 (Query(f"max({_HIGHEST}) - min({_LOWEST})", "apart"),),
                 Kind.NUMBER,
                 ((None, GREEN), (1.0, YELLOW), (3.0, RED)),
+                runbook="TidegateLookupBehind",
             ),
         ),
         Row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.dashboards.board import Board, Mark, Row
 from monitoring.dashboards.panels import BLUE, GREEN, PURPLE, RED, YELLOW, Kind, Query, View
-from monitoring.dashboards.queries import by_run, over_range, per_second, quantile, series, share
+from monitoring.dashboards.queries import by_run, over_range, per_second, quantile, recorded, series, share
 from monitoring.dashboards.resources import RESOURCES
 
 FIRING = 'ALERTS{alertstate="firing", alertname=~"Tidegate.*"}'
@@ -124,7 +124,19 @@ HITS = Row(
                 Query(by_run("tidegate_hit_rate", 'kind="sequence"'), "sequence {{run}}"),
                 Query(by_run("tidegate_hit_rate_objective"), "objective {{run}}"),
             ),
-            width=16,
+            width=12,
+            runbook="TidegateHitRateBelowObjective",
+        ),
+        View(
+            "Missing hits",
+            "How many times as fast as they may hits are missing: above 1 the objective is not met over that time.",
+            "none",
+            (
+                Query(recorded("run:tidegate_hit_rate:burn_rate2h"), "2 h {{run}}"),
+                Query(recorded("run:tidegate_hit_rate:burn_rate1d"), "1 d {{run}}"),
+            ),
+            steps=((None, GREEN), (1.0, YELLOW), (2.0, RED)),
+            width=6,
             runbook="TidegateHitRateBelowObjective",
         ),
         View(
@@ -133,6 +145,7 @@ HITS = Row(
             "percentunit",
             (Query(by_run("tidegate_coverage"), "{{run}}"),),
             most=1.0,
+            width=6,
         ),
     ),
 )
@@ -240,7 +253,7 @@ PIPELINE = Row(
             "s",
             (Query(by_run("tidegate_watermark_lag_seconds"), "{{run}}"),),
             steps=((None, GREEN), (_HOUR, YELLOW), (_DAY, RED)),
-            runbook="TidegateLag",
+            runbook="TidegateLagging",
         ),
     ),
 )

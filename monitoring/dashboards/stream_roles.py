@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.dashboards.board import Board, Row
 from monitoring.dashboards.panels import GREEN, RED, YELLOW, Kind, Query, View
-from monitoring.dashboards.queries import by_run, per_second, quantile, series
+from monitoring.dashboards.queries import by_run, over_range, per_second, quantile, series
 from monitoring.dashboards.resources import RESOURCES
 from monitoring.dashboards.vitals import vitals_of
 
@@ -34,7 +34,7 @@ WORKER = Board(
                 (Query(f"max({series('tidegate_consumer_lag_seconds')})", "furthest behind"),),
                 Kind.NUMBER,
                 _LAG_STEPS,
-                runbook="TidegateLag",
+                runbook="TidegateLagging",
             ),
             View(
                 "Oldest uncommitted",
@@ -43,7 +43,7 @@ WORKER = Board(
                 (Query(f"max({series('tidegate_checkpoint_age_seconds')})", "oldest"),),
                 Kind.NUMBER,
                 _AGE_STEPS,
-                runbook="TidegateCheckpointAge",
+                runbook="TidegateCheckpointOld",
             ),
         ),
         Row(
@@ -61,14 +61,14 @@ WORKER = Board(
                     "s",
                     (Query(series("tidegate_consumer_lag_seconds"), "{{instance}}"),),
                     steps=_LAG_STEPS,
-                    runbook="TidegateLag",
+                    runbook="TidegateLagging",
                 ),
                 View(
                     "Lag in records",
                     "Records of each worker's partitions that are not read yet.",
                     "short",
                     (Query(series("tidegate_consumer_lag_records"), "{{instance}}"),),
-                    runbook="TidegateLag",
+                    runbook="TidegateLagging",
                 ),
                 View(
                     "Partitions",
@@ -79,6 +79,21 @@ WORKER = Board(
                         Query(f"sum({series('tidegate_partitions_paused')})", "waiting"),
                         Query(f"sum({series('tidegate_partitions_idle')})", "at rest"),
                     ),
+                ),
+                View(
+                    "Transitions",
+                    "Transitions counted each second, and sequences that were begun.",
+                    "ops",
+                    (
+                        Query(per_second("tidegate_transitions_total"), "transitions {{run}}"),
+                        Query(per_second("tidegate_sequences_total"), "sequences {{run}}"),
+                    ),
+                ),
+                View(
+                    "Batches",
+                    "Batches of records that were read and counted each second.",
+                    "ops",
+                    (Query(per_second("tidegate_batches_total", "instance"), "{{instance}}"),),
                 ),
                 View(
                     "Events that wait",
@@ -116,6 +131,13 @@ WORKER = Board(
                         Query(quantile(0.99, "tidegate_commit_duration_seconds"), "99 %"),
                     ),
                     absent="no commits",
+                ),
+                View(
+                    "Outages of the store",
+                    "Times within the time shown that the store began to refuse for a while.",
+                    "short",
+                    (Query(over_range("tidegate_store_outages_total", "instance"), "{{instance}}"),),
+                    runbook="TidegateStoreAway",
                 ),
                 View(
                     "Partitions taken over",

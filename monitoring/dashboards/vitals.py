@@ -22,6 +22,7 @@ def vitals_of(role: str, *more: View) -> Row:
                 (Query(f"count({build}) or vector(0)", "processes"),),
                 Kind.NUMBER,
                 ((None, RED), (1.0, GREEN)),
+                runbook="TidegateTargetDown",
             ),
             View(
                 "Last round",
@@ -30,6 +31,7 @@ def vitals_of(role: str, *more: View) -> Row:
                 (Query(f"max((time() - {beat}) {at_role})", "slowest"),),
                 Kind.NUMBER,
                 ((None, GREEN), (60.0, YELLOW), (300.0, RED)),
+                runbook="TidegateRoleStuck",
             ),
             View(
                 "Without the store",
@@ -38,6 +40,7 @@ def vitals_of(role: str, *more: View) -> Row:
                 (Query(f"max({series('tidegate_store_away_seconds')} {at_role})", "longest"),),
                 Kind.NUMBER,
                 ((None, GREEN), (10.0, YELLOW), (60.0, RED)),
+                runbook="TidegateStoreAway",
             ),
             *more,
         ),
