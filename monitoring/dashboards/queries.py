@@ -34,7 +34,7 @@ def by_run(name: str, matchers: str = "", how: str = "max") -> str:
 
 
 def recorded(name: str) -> str:
-    """What a recording rule gives of the chosen runs: it knows no instances.
+    """Select what a recording rule gives of the chosen runs: it knows no instances.
 
     Examples
     --------
