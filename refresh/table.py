@@ -201,7 +201,7 @@ class TransitionTable:
             table = table._with_backoff(backoff)
         if upserts is None:
             return table._without(retired_pairs) if retired_pairs.size else table
-        if np.intersect1d(upserts.pairs, retired_pairs).size:
+        if retired_pairs.size and np.isin(retired_pairs, upserts.pairs).any():
             raise TableError("a pair is both upserted and retired, it can be one of them", ROWS_MEND)
         return table._without(np.concatenate([retired_pairs, upserts.pairs]))._with_new(upserts)
 
