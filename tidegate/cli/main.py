@@ -11,7 +11,9 @@ from tidegate import __version__
 from tidegate.cli.errors import run_cleanly
 
 _COMMANDS = {
+    "alerts": "tidegate.cli.alerts:alerts_group",
     "backtest": "tidegate.cli.backtest:backtest_command",
+    "console": "tidegate.cli.console:console_command",
     "control": "tidegate.cli.control:control_command",
     "decisions": "tidegate.cli.decisions:decisions_group",
     "demo": "tidegate.cli.demo:demo_command",

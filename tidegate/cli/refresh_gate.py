@@ -91,8 +91,14 @@ def override(order: str, reason: str, home: Path, tables: str | None, as_json: b
     click.echo(f"version {version} serves")
 
 
-def publish_candidate(candidates: Candidates, tables: TableStore, order: str, reason: str, now_ms: int) -> int:
+def publish_candidate(
+    candidates: Candidates, tables: TableStore, order: str, reason: str, now_ms: int, who: str | None = None
+) -> int:
     """Let the candidate of an order serve; returns its version.
+
+    Parameters
+    ----------
+    who : for the histories; default: the user of this process
 
     1. Verify it.
     2. Publish it on top of the version that it was to replace: a version already, it is found again.
@@ -126,10 +132,11 @@ def publish_candidate(candidates: Candidates, tables: TableStore, order: str, re
         template=manifest.template,
         action="override",
         why=f"gates {', '.join(failed(kept.gates))} of order {order} overridden: {reason}",
+        who=who,
         on_top_of=kept.replaces,
     )
     if kept.published_as != version:
-        candidates.note_published(kept, version=version, who=user_name(), why=reason, now_ms=now_ms)  # 3
+        candidates.note_published(kept, version=version, who=who or user_name(), why=reason, now_ms=now_ms)  # 3
     return version
 
 

@@ -1,0 +1,5 @@
+"""The console: web pages for people who have to know whether the table is fresh, and may have to act."""
+
+from monitoring.console.app import ConsoleOptions, build_console
+
+__all__ = ["ConsoleOptions", "build_console"]

@@ -1,0 +1,414 @@
+"""What the console shows, read from a run's store, tables, candidates and fine-tunes.
+
+Nothing is written and nothing has to be there yet: a store that is to come is looked for at each visit. What cannot
+change any more (recorded panes, manifests) is read once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from monitoring.console.facts import (
+    CandidateFacts,
+    DiffFacts,
+    DiffRow,
+    MoveFacts,
+    OpenOrder,
+    OrderFacts,
+    PaneDetail,
+    PaneFacts,
+    ProgressFacts,
+    RunFacts,
+    ShardFacts,
+    TableFacts,
+    VersionFacts,
+)
+from refresh.gates.aside import Candidates
+from refresh.table_place import open_tables
+from refresh.table_store import TableStore
+from stream.database import Database
+from stream.fine_tune_book import StoredFineTunes
+from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
+from stream.reorder import BEGINNING_OF_TIME_MS
+from stream.run_reader import RunReader
+from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, N_STATS, SCORED
+from tidegate.cli.answering import next_unrecorded
+from tidegate.cli.records import PaneDecision, PaneRecord, decode_record
+from tidegate.cli.table_changes import ANY, changes_between
+from tidegate.clock import Clock
+from tidegate.contracts import DriftReport, FineTune, RefreshOrder
+from tidegate.durations import parse_duration
+from tidegate.errors import CorruptTableError, RequestError
+
+_T = TypeVar("_T")
+_FRESH_SECONDS = 1.0
+_KEPT_DIFFS = 8
+_NO_STATS = np.zeros(N_STATS, np.int64)
+
+
+class _Kept(Generic[_T]):
+    """A value that is looked up at most once a second, whoever asks."""
+
+    def __init__(self, clock: Clock, look_up: Callable[[], _T]) -> None:
+        self._clock, self._look_up = clock, look_up
+        self._lock = threading.Lock()
+        self._value: tuple[float, _T] | None = None
+
+    def __call__(self) -> _T:
+        with self._lock:
+            now_seconds = self._clock.monotonic_seconds()
+            if self._value is None or now_seconds - self._value[0] >= _FRESH_SECONDS:
+                self._value = now_seconds, self._look_up()
+            return self._value[1]
+
+    def forget(self) -> None:
+        with self._lock:
+            self._value = None
+
+
+class StoreSource:
+    """Reads one run for the console; safe to use from many threads.
+
+    Parameters
+    ----------
+    home : Path
+    store : str, optional        URL of the store; default: runs.db in the home folder
+    tables : str, optional       place of the versions; default: tables/ in the home folder
+    run_id : str, optional       default: the only run or, of several, the one with the newest event
+    """
+
+    def __init__(self, home: Path, store: str | None, tables: str | None, run_id: str | None, clock: Clock) -> None:
+        self._home, self._store, self._wanted, self._clock = home, store, run_id, clock
+        self.tables_place: TableStore = open_tables(home, tables, clock)
+        self._lock = threading.RLock()
+        self._database: Database | None = None
+        self._records: OrderedDict[int, tuple[bytes, PaneFacts]] = OrderedDict()
+        self._records_of = ""
+        self._manifests: dict[int, VersionFacts] = {}
+        self._diffs: OrderedDict[tuple[int, int, int], DiffFacts] = OrderedDict()
+        self._chosen = _Kept(clock, self._choose)
+        self._panes = _Kept(clock, self._read_panes)
+        self._tables = _Kept(clock, self._read_tables)
+
+    def database(self) -> Database | None:
+        """Open the store, once it is there."""
+        with self._lock:
+            path = self._home / "runs.db"
+            if self._database is None and (self._store is not None or path.exists()):
+                self._database = Database(self._store or path)
+            return self._database
+
+    def close(self) -> None:
+        """Release the store."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+                self._database = None
+
+    def forget(self) -> None:
+        """Look everything up anew: somebody has just changed it."""
+        for kept in (self._chosen, self._panes, self._tables):
+            kept.forget()
+
+    def run(self) -> RunFacts | None:
+        """Tell which run this is; None while the store has none."""
+        chosen = self._chosen()
+        if chosen is None:
+            return None
+        ledger, source, flags, n_runs = chosen
+        settings, state = _settings_of(flags), ledger.state()
+        pane_ms = _duration_of(settings, "pane")
+        closed = state.closed_pane
+        return RunFacts(
+            run_id=ledger.run_id,
+            source=source,
+            policy=str(settings.get("policy", "?")),
+            engine=str(settings.get("engine", "?")),
+            pane_ms=pane_ms,
+            window_ms=_duration_of(settings, "window"),
+            stream_ms=_known_ms(state.stream_ms),
+            closed_end_ms=None if closed is None else (closed + 1) * pane_ms,
+            has_ended=state.has_ended,
+            n_other_runs=n_runs - 1,
+        )
+
+    def panes(self) -> Sequence[PaneFacts]:
+        """List the recorded panes, ascending."""
+        return self._panes()
+
+    def detail(self, pane: int) -> PaneDetail | None:
+        """Everything about one pane; None where it is not recorded."""
+        chosen = self._chosen()
+        body = None if chosen is None else chosen[0].get(RECORDS, pane)
+        if chosen is None or body is None:
+            return None
+        record = decode_record(body)
+        order = record.decision.order if record.decision else None
+        facts = _facts_of(record, chosen[0].stats_of_pane(pane))
+        return PaneDetail(facts, record.report, record.decision, order.rows if order else ())
+
+    def cluster_names(self) -> Sequence[str]:
+        """Names by cluster id."""
+        chosen = self._chosen()
+        return [] if chosen is None else chosen[0].cluster_names()
+
+    def open_order(self) -> OpenOrder | None:
+        """Order that a refresher is at, or will be; a process that does all in one is never seen at it."""
+        chosen = self._chosen()
+        if chosen is None:
+            return None
+        ledger = chosen[0]
+        pane = next_unrecorded(ledger)
+        body = None if pane is None else ledger.get(DECISIONS, pane)
+        if pane is None or body is None or ledger.get(RESULTS, pane) is not None:
+            return None
+        decision = msgspec.json.decode(body, type=PaneDecision)
+        order = decision.record.decision.order if decision.record.decision else None
+        if not decision.asks_for_refresh or order is None:
+            return None
+        return OpenOrder(order.order_id, decision.record.window_end_ms, str(order.trigger), len(order.rows))
+
+    def shards(self) -> Sequence[ShardFacts]:
+        """Who counts, and how far."""
+        chosen = self._chosen()
+        if chosen is None:
+            return []
+        owners = chosen[0].owners()
+        return [
+            ShardFacts(
+                shard=shard,
+                owner=owners.get(shard, ""),
+                latest_ms=mark.latest_ms,
+                watermark_ms=_known_ms(mark.watermark_ms),
+                counted_ms=_known_ms(mark.counted_ms),
+                is_idle=mark.is_idle,
+                is_finished=mark.is_finished,
+            )
+            for shard, mark in chosen[0].marks().items()
+        ]
+
+    def progress(self) -> ProgressFacts:
+        """How far the roles have come that answer panes."""
+        chosen = self._chosen()
+        if chosen is None:
+            return ProgressFacts(None, None, None, None, is_shared=False)
+        ledger, _, flags, _ = chosen
+        pane_ms = _duration_of(_settings_of(flags), "pane")
+        recorded = ledger.last_pane(RECORDS)
+        panes = (ledger.state().closed_pane, ledger.last_pane(REPORTS), ledger.last_pane(DECISIONS), recorded)
+        ends = [None if pane is None else (pane + 1) * pane_ms for pane in panes]
+        return ProgressFacts(*ends, is_shared=flags.startswith("workers "))
+
+    def tables(self) -> TableFacts:
+        """Versions of the table."""
+        return self._tables()
+
+    def diff(self, old: int, new: int, limit: int) -> DiffFacts:
+        """Compare two versions, in names."""
+        with self._lock:
+            known = self._diffs.get((old, new, limit))
+        if known is not None:
+            return known
+        before, after = self.tables_place.load(old), self.tables_place.load(new)
+        changes = changes_between(before, after, limit)
+        found = DiffFacts(
+            old=old,
+            new=new,
+            n_added=changes.counts["added"],
+            n_removed=changes.counts["removed"],
+            n_changed=changes.counts["changed"],
+            n_reweighted=changes.n_reweighted,
+            rows=tuple(
+                DiffRow(
+                    row["change"],
+                    None if row["c1"] == ANY else row["c1"],
+                    row["c2"],
+                    *(tuple((each["name"], each["probability"]) for each in row[side]) for side in ("old", "new")),
+                )
+                for row in changes.rows
+            ),
+        )
+        with self._lock:
+            self._diffs[old, new, limit] = found
+            while len(self._diffs) > _KEPT_DIFFS:
+                self._diffs.popitem(last=False)
+        return found
+
+    def candidates(self) -> Sequence[CandidateFacts]:
+        """Candidates that are kept aside, the newest first."""
+        kept = Candidates(self._home / "candidates").all()
+        serving = self._tables().serving if kept else None
+        return [
+            CandidateFacts(
+                order_id=each.order_id,
+                window_end_ms=each.window_end_ms,
+                gates=each.gates,
+                replaces=each.replaces,
+                is_publishable=each.published_as is None and (serving is None or each.replaces == serving),
+                published_as=each.published_as,
+                who=each.who,
+                why=each.why,
+                published_ms=each.published_ms,
+            )
+            for each in kept
+        ]
+
+    def fine_tunes(self) -> Sequence[FineTune]:
+        """Fine-tunes of the run, the newest first."""
+        chosen = self._chosen()
+        return [] if chosen is None else StoredFineTunes(chosen[0].database).list(chosen[0].run_id)
+
+    def _choose(self) -> tuple[Ledger, str, str, int] | None:
+        """Find the run, with its source, its flags and the number of runs there are.
+
+        Raises
+        ------
+        RequestError
+            If the one that is wanted is not there.
+        """
+        database = self.database()
+        known = {} if database is None else RunReader.known_runs(database)
+        if database is None or not known:
+            return None
+        if self._wanted is not None and self._wanted not in known:
+            listed = ", ".join(f"{each} ({source})" for each, (source, _) in known.items())
+            raise RequestError(
+                f"there is no run {self._wanted}", f"Name one of these with --run: {listed}", place="--run"
+            )
+        run_id = self._wanted or max(known, key=lambda each: _newest_ms(Ledger(database, each)))
+        return Ledger(database, run_id), *known[run_id], len(known)
+
+    def _read_panes(self) -> Sequence[PaneFacts]:
+        chosen = self._chosen()
+        if chosen is None:
+            return []
+        ledger = chosen[0]
+        with self._lock:
+            self._catch_up(ledger)
+            stats = ledger.stats()
+            return [_with_stats(facts, stats.get(pane, _NO_STATS)) for pane, (_, facts) in self._records.items()]
+
+    def _catch_up(self, ledger: Ledger) -> None:
+        """Read the records that are new. A run that started over has another record where we were."""
+        last = next(reversed(self._records), None)
+        is_same = last is not None and self._records_of == ledger.run_id
+        if last is None or not is_same or ledger.get(RECORDS, last) != self._records[last][0]:
+            self._records.clear()
+            self._records_of = ledger.run_id
+            new = ledger.records()
+        else:
+            newest = ledger.last_pane(RECORDS)
+            found = {pane: ledger.get(RECORDS, pane) for pane in range(last + 1, (newest or last) + 1)}
+            new = {pane: body for pane, body in found.items() if body is not None}
+        for pane, body in new.items():
+            self._records[pane] = body, _facts_of(decode_record(body), _NO_STATS)
+        for pane in list(self._records)[:-1]:
+            self._records[pane] = b"", self._records[pane][1]
+
+    def _read_tables(self) -> TableFacts:
+        store = self.tables_place
+        numbers = store.numbers()
+        for gone in self._manifests.keys() - set(numbers):
+            del self._manifests[gone]
+        moves = tuple(
+            MoveFacts(each.time_ms, each.action, each.from_version, each.to_version, each.who, each.why)
+            for each in reversed(store.history())
+        )
+        return TableFacts(store.current(), tuple(map(self._version, reversed(numbers))), moves)
+
+    def _version(self, number: int) -> VersionFacts:
+        known = self._manifests.get(number)
+        if known is not None:
+            return known
+        try:
+            found = self.tables_place.manifest(number)
+        except (CorruptTableError, RequestError) as error:
+            return VersionFacts(number, problem=str(error))
+        self._manifests[number] = VersionFacts(
+            version=number,
+            parent=found.parent,
+            created_ms=found.created_ms,
+            window_end_ms=found.window_end_ms,
+            trigger=str(found.trigger),
+            reasons=found.reasons,
+            engine=found.engine_name,
+            rows=found.rows,
+            backoff_rows=found.backoff_rows,
+            rows_changed=found.rows_changed,
+            rows_reweighted=found.rows_reweighted,
+        )
+        return self._manifests[number]
+
+
+def _newest_ms(ledger: Ledger) -> int:
+    return max((mark.latest_ms or BEGINNING_OF_TIME_MS for mark in ledger.marks().values()), default=-(2**62))
+
+
+def _settings_of(flags: str) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.json.decode(flags.removeprefix("workers "))
+    return found
+
+
+def _duration_of(settings: dict[str, Any], name: str) -> int:
+    return parse_duration(str(settings[name]), name=f"--{name}")
+
+
+def _known_ms(time_ms: int | None) -> int | None:
+    """Time that is one: the beginning of all times, or its end, stands for none yet."""
+    return time_ms if time_ms is not None and 0 < time_ms < 2**53 else None
+
+
+def _facts_of(record: PaneRecord, stats: NDArray[np.int64]) -> PaneFacts:
+    """Keep what lists need, without pairs and rows."""
+    decision = record.decision
+    facts = PaneFacts(
+        pane=record.pane,
+        end_ms=record.window_end_ms,
+        scored=0,
+        answered=0,
+        hits_next=0,
+        hits_sequence=0,
+        report=None if record.report is None else _slim(record.report),
+        explanation=None if decision is None else decision.explanation,
+        order=None if decision is None or decision.order is None else _order_facts(decision.order),
+        flag=None if decision is None else decision.flag,
+        result=record.result,
+        table_version=record.table_version,
+    )
+    return _with_stats(facts, stats)
+
+
+def _with_stats(facts: PaneFacts, stats: NDArray[np.int64]) -> PaneFacts:
+    return replace(
+        facts,
+        scored=int(stats[SCORED]),
+        answered=int(stats[ANSWERED]),
+        hits_next=int(stats[HITS_NEXT]),
+        hits_sequence=int(stats[HITS_SEQUENCE]),
+    )
+
+
+def _slim(report: DriftReport) -> DriftReport:
+    front = None if report.front is None else msgspec.structs.replace(report.front, flagged=())
+    return msgspec.structs.replace(report, flagged=(), front=front, by_c1=None, by_c2=None, backoff=None)
+
+
+def _order_facts(order: RefreshOrder) -> OrderFacts:
+    return OrderFacts(
+        order_id=order.order_id,
+        trigger=str(order.trigger),
+        n_rows=len(order.rows),
+        is_for_all_rows=order.all_rows,
+        n_retired=len(order.retired),
+        reasons=dict(Counter(str(row.reason) for row in order.rows)),
+        gain_hits=sum(row.gain_hits for row in order.rows),
+    )
