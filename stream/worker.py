@@ -8,7 +8,8 @@ next pane.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,7 @@ class StreamWorker:
         self._shard = Shard(store, source.partitions, options, self.catalogue, source.identity)
         self._predictions = no_predictions()
         self.turn = threading.Lock()
+        self._failure: BaseException | None = None
 
     @property
     def sequences(self) -> SequenceState:
@@ -118,6 +120,18 @@ class StreamWorker:
         if self._shard.has_news:
             self._shard.commit()
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether another thread has failed in its turn."""
+        return self._failure is not None
+
+    def fail(self, error: BaseException) -> None:
+        """Let `run` raise what another thread has failed with, before anything else is read or committed.
+
+        Only for who holds the `turn`.
+        """
+        self._failure = error
+
     def score_with(self, predictions: Predictions) -> None:
         """Score with another table from here on. Only for who holds the `turn`."""
         self._predictions = predictions
@@ -148,20 +162,27 @@ class StreamWorker:
         shard = self._shard
         try:
             for batch in self._source.batches(dict(shard.offsets)):
-                with self.turn:
+                with self._my_turn():
                     self._work(batch, on_pane, on_batch)
                 if should_stop():
                     break
         except SourceError:
-            with self.turn:
+            with self._my_turn():
                 shard.commit()
             raise
         # Any other failure may have come in the middle of a batch, or of a commit: what is stored stays as it is.
-        with self.turn:
+        with self._my_turn():
             shard.commit()
         if shard.marks.stream_ms == END_OF_TIME_MS and not shard.outcomes:
             raise EmptySourceError("no record at all", "Check --source", place=self._source.identity)
         return shard.has_ended
+
+    @contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        with self.turn:
+            if self._failure is not None:
+                raise self._failure
+            yield
 
     def _work(self, batch: EventBatch, on_pane: OnPane, on_batch: OnBatch) -> None:
         shard, before = self._shard, self._totals()

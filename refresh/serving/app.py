@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -92,7 +92,7 @@ class _Handlers:
         return _response(refused(error, self._answers.lookup.version))
 
 
-def build_app(answers: Answers, metrics_asgi: ASGIApp | None = None) -> Starlette:
+def build_app(answers: Answers, metrics_asgi: ASGIApp | None = None, more: Sequence[BaseRoute] = ()) -> Starlette:
     """Build the service around a lookup.
 
     While the app runs, a thread follows the table's pointer, so that no request waits for a new version to load.
@@ -102,6 +102,7 @@ def build_app(answers: Answers, metrics_asgi: ASGIApp | None = None) -> Starlett
     answers : Answers
     metrics_asgi : ASGI app, optional
         Answers ``/metrics``.
+    more : further routes, of whoever runs the service
     """
     handlers = _Handlers(answers)
     routes: list[BaseRoute] = [
@@ -113,6 +114,7 @@ def build_app(answers: Answers, metrics_asgi: ASGIApp | None = None) -> Starlett
     ]
     if metrics_asgi is not None:
         routes.append(Route("/metrics", _MountedApp(metrics_asgi), methods=["GET"]))
+    routes.extend(more)
 
     @asynccontextmanager
     async def follow(_: Starlette) -> AsyncIterator[None]:

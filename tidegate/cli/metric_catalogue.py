@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Metric
 
+from monitoring.alert_metrics import AlertMetrics
 from monitoring.metrics import AnsweringMetrics, Metrics
 from monitoring.pane_metrics import STAGES, PaneMetrics
 from monitoring.refresh_metrics import FAULTS, OUTCOMES
@@ -25,7 +26,7 @@ from tidegate.contracts import (
     Trigger,
 )
 
-CATALOGUED = ("run", "worker", "evaluator", "control", "refresher", "serve")
+CATALOGUED = ("run", "worker", "evaluator", "control", "refresher", "serve", "alerts")
 """Roles, in the order of the way of an event; ``run`` is all of them in one process."""
 
 
@@ -64,6 +65,8 @@ def registry_of(role: str) -> CollectorRegistry:
         refresher.age.set(0.0)
     if role in ("run", "serve"):
         ServiceMetrics(registry, Tally().figures)
+    if role in ("run", "alerts"):
+        AlertMetrics(registry)
     return registry
 
 

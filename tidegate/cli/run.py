@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,13 @@ from monitoring.terminal import print_run
 from refresh.lookup import Lookup
 from refresh.serving import Answers, build_app, serve
 from refresh.serving.tally import Tally
+from tidegate.cli.alert_planning import result_of
+from tidegate.cli.alert_taking import alert_routes_of
 from tidegate.cli.assembly import Assembly, assemble
 from tidegate.cli.exporting import Pulse, exporting
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.cli.pipeline import Pipeline
+from tidegate.cli.run_alerts import RunAlerts
 from tidegate.cli.stopping import stop_signal
 from tidegate.cli.summary import summarise
 from tidegate.cli.topic_following import publishing
@@ -82,7 +85,8 @@ def run(
         assembly = stack.enter_context(assemble(settings, clock, bars.on_training))
         pulse = Pulse(clock)
         watcher = Watcher(assembly, metrics, bars, pulse, settings.hit_rate_objective)
-        pipeline = Pipeline(assembly.parts, assembly.last_record, watcher.on_record, bars.on_rows)
+        alerts = RunAlerts(settings, assembly.parts, clock, watcher.on_alert, bars.on_rows)
+        pipeline = Pipeline(assembly.parts, assembly.last_record, watcher.on_record, bars.on_rows, alerts.amended)
         stack.enter_context(publishing(settings, assembly.parts.refreshing.tables))
         stack.enter_context(exporting(settings, metrics.registry, "run", pulse, assembly.parts.store.run_id))
         if settings.serve:
@@ -92,20 +96,31 @@ def run(
             )
             ServiceMetrics(metrics.registry, tally.figures)
             answers = Answers(lookup, tally)
-            app = build_app(answers, metrics_asgi(metrics.registry))
+            routes = alert_routes_of(settings, alerts.book, clock, metrics.registry)
+            app = build_app(answers, metrics_asgi(metrics.registry), routes)
             service = stack.enter_context(serve(app, settings.host, settings.port, answers=answers))
             console.print(f"serving {service.url}/v1/next and {service.url}/metrics")
         if settings.follow:
             # A topic where nothing happens yields nothing, so nobody would look at `stop`: closing ends the wait.
             _when_set(stop, assembly.source.close)
+        has_alerts = settings.serve or settings.follow  # any other run is over before somebody could be woken
         failure: SourceError | None = None
         try:
-            assembly.parts.worker.run(
-                pipeline.on_pane, pipeline.resume(), on_batch=watcher.on_batch, should_stop=stop.is_set
-            )
+            alerts.finish_order()
+            predictions = pipeline.resume()
+            with alerts.answering(pipeline, assembly.source.close) if has_alerts else nullcontext():
+                assembly.parts.worker.run(
+                    pipeline.on_pane, predictions, on_batch=watcher.on_batch, should_stop=stop.is_set
+                )
         except SourceError as error:
             failure = error
-        summary = summarise(assembly.parts.store, assembly.parts.worker, watcher.records, **_about(settings, assembly))
+        summary = summarise(
+            assembly.parts.store,
+            assembly.parts.worker,
+            alerts.all_amended(watcher.records),
+            [result_of(request) for request in alerts.book.answered()],
+            **_about(settings, assembly),
+        )
         _write(summary, json_path, html_path)
         if failure is not None:
             raise failure

@@ -26,18 +26,25 @@ from tidegate.contracts import DriftReport, FrontDrift, RefreshResult
 from tidegate.counts import pair_of_key
 
 
-def summarise(store: RunStore, worker: StreamWorker, records: Sequence[PaneRecord], **about: Any) -> dict[str, Any]:
+def summarise(
+    store: RunStore,
+    worker: StreamWorker,
+    records: Sequence[PaneRecord],
+    of_alerts: Sequence[RefreshResult] = (),
+    **about: Any,
+) -> dict[str, Any]:
     """Add a run up. Rates are None before anything was scored; names are those of the documentation.
 
     Parameters
     ----------
     store, worker : of the run
     records : one a closed pane, ascending
+    of_alerts : results of the orders that alerts asked for, between panes
     about : further entries (source, policy, engine …)
     """
     stats, outcomes = worker.sequences.stats.values, worker.outcomes
     totals = stats.sum(axis=0) if stats.shape[0] else np.zeros(HIT_MICROBITS + 1, np.int64)
-    results = [record.result for record in records if record.result is not None]
+    results = [*(record.result for record in records if record.result is not None), *of_alerts]
     refreshes = [result for result in results if result.llm_calls + result.reused]
     refused = [result for result in results if not is_published(result)]
     flags = [record.decision.flag for record in records if record.decision is not None and record.decision.flag]

@@ -13,10 +13,12 @@ from stream.events import Outcome
 from stream.fine_tune_book import StoredFineTunes
 from stream.sequence_kernel import HITS_NEXT, HITS_SEQUENCE, SCORED, SEQUENCES, TRANSITIONS
 from stream.worker import BatchAccount
+from tidegate.cli.alert_planning import AlertDecision
 from tidegate.cli.assembly import Assembly
 from tidegate.cli.exporting import Pulse
 from tidegate.cli.observing import TableWatch, show_fine_tunes, show_objective, show_records, tell_record
 from tidegate.cli.records import PaneRecord
+from tidegate.contracts import RefreshResult
 
 _DESCRIPTION_WIDTH = 60
 
@@ -120,6 +122,14 @@ class Watcher:
         if record.decision is not None:
             self._bars.on_decision(record.decision.explanation)
         self._show(record)
+
+    def on_alert(self, decision: AlertDecision, result: RefreshResult) -> None:
+        """Show what an alert has brought about."""
+        if decision.record.decision is not None:
+            self._metrics.observe_decision(decision.record.decision)
+            self._bars.on_decision(decision.record.decision.explanation)
+        self._metrics.observe_result(result)
+        self._table.look()
 
     def _show(self, last: PaneRecord | None) -> None:
         """Show what serves, and how far the run has come: in one process all stages of a pane end together."""
