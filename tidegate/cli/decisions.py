@@ -35,7 +35,7 @@ from tidegate.errors import RequestError
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def _with_run(function: _F) -> _F:
+def with_run(function: _F) -> _F:
     """Add the options that say which run is meant."""
     home = home_option("Folder of the store, tables and rows.")
     store = click.option(
@@ -51,11 +51,11 @@ def decisions_group() -> None:
 
 
 @decisions_group.command("list")
-@_with_run
+@with_run
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 def list_decisions(home: Path, store: str | None, run_id: str | None, as_json: bool) -> None:
     """List all decisions of a run, oldest first; those on alerts follow that of the pane before them."""
-    with _opened(home, store, run_id) as (reader, _):
+    with opened_run(home, store, run_id) as (reader, _):
         records = _with_alerts(reader)
     decided = [record for record in records if record.decision is not None]
     if as_json:
@@ -68,11 +68,11 @@ def list_decisions(home: Path, store: str | None, run_id: str | None, as_json: b
 
 
 @decisions_group.command("show")
-@_with_run
+@with_run
 @click.argument("window_end")
 def show_decision(home: Path, store: str | None, run_id: str | None, window_end: str) -> None:
     """Write the whole record of the pane that ends at WINDOW_END (as `list` shows it) as JSON."""
-    with _opened(home, store, run_id) as (reader, _):
+    with opened_run(home, store, run_id) as (reader, _):
         for body in reader.records().values():
             if iso_utc(decode_record(body).window_end_ms) == window_end:
                 click.echo(msgspec.json.format(body, indent=2))
@@ -83,12 +83,12 @@ def show_decision(home: Path, store: str | None, run_id: str | None, window_end:
 
 
 @decisions_group.command("replay")
-@_with_run
+@with_run
 def replay_decisions(home: Path, store: str | None, run_id: str | None) -> int:
     """Make every decision again from its record, and compare. Exit code 1 where one cannot be made the same."""
     n_unlike = 0
     console = _console()
-    with _opened(home, store, run_id) as (reader, settings):
+    with opened_run(home, store, run_id) as (reader, settings):
         for replay in _replaying(reader, settings).replay():
             n_unlike += replay.outcome is not Outcome.SAME
             console.print(f"{iso_utc(replay.record.window_end_ms)}  {replay.outcome:10}  {replay.detail}", markup=False)
@@ -120,7 +120,7 @@ def _with_alerts(reader: RunReader) -> list[PaneRecord]:
 
 
 @contextmanager
-def _opened(home: Path, store: str | None, run_id: str | None) -> Iterator[tuple[RunReader, RunSettings]]:
+def opened_run(home: Path, store: str | None, run_id: str | None) -> Iterator[tuple[RunReader, RunSettings]]:
     """Open the run that is meant, with the flags that it is known by.
 
     Raises
