@@ -63,7 +63,7 @@ def openapi_part(prefix: str = PREFIX) -> dict[str, Any]:
             **decisions,
         },
         "components": {
-            "schemas": components,
+            "schemas": msgspec.json.decode(msgspec.json.encode(components)),  # defaults of tuples are lists in JSON
             "securitySchemes": {_SCHEME: {"type": "http", "scheme": "bearer"}},
         },
     }

@@ -146,7 +146,7 @@ class Webhook:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_NotTakenError),
             stop=tenacity.stop_after_attempt(self.n_tries),
-            wait=tenacity.wait_exponential_jitter(initial=0.5, max=_LONGEST_PAUSE_SECONDS),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, min=0.2, max=_LONGEST_PAUSE_SECONDS),
             sleep=self.clock.sleep,
             reraise=True,
         )

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, judge_weights
+from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, answered, judge_weights
 from tidegate.contracts import DriftReport, FineTuneReason
 
 DAY_MS = 86_400_000
@@ -87,3 +87,36 @@ def test_a_pane_without_scores_says_nothing(scored: int):
     )
     assert flag is None
     assert state.n_level_panes == 0
+
+
+def flagged_state() -> FineTuneState:
+    drifted = report(alarmed=True, drift=0.3)
+    state = FineTuneState(tuned_window_end_ms=0)
+    for day in (1, 2, 3):
+        state, _ = judge_weights(state, pane(day, since=drifted), OPTIONS)
+    return state
+
+
+def test_an_open_flag_has_a_name_and_an_answer_lowers_it():
+    state = flagged_state()
+    assert (state.is_flagged, state.flag_id) == (True, f"run-{3 * DAY_MS}")
+    state = answered(state, 4 * DAY_MS)
+    assert (state.is_flagged, state.flag_id, state.answered_window_end_ms) == (False, None, 4 * DAY_MS)
+
+
+def test_what_persists_after_an_answer_is_flagged_again_after_its_patience():
+    drifted, state, found = report(alarmed=True, drift=0.3), answered(flagged_state(), 4 * DAY_MS), []
+    for day in (4, 5, 6):
+        state, flag = judge_weights(state, pane(day, since=drifted), OPTIONS)
+        found.append(flag and flag.flag_id)
+    assert found == [None, None, f"run-{6 * DAY_MS}"]
+
+
+def test_age_is_asked_about_again_only_after_another_limit():
+    state, flag = judge_weights(FineTuneState(tuned_window_end_ms=0), pane(36), OPTIONS)
+    assert flag is not None
+    state, found = answered(state, 37 * DAY_MS), []
+    for day in (37, 72, 73):
+        state, flag = judge_weights(state, pane(day), OPTIONS)
+        found.append(flag and flag.numbers["age_days"])
+    assert found == [None, None, 73.0]

@@ -13,11 +13,12 @@ from typing import Any
 
 import msgspec
 
+from monitoring.finetune_report import write_finetune
 from refresh.engines import Engine, open_engine
 from refresh.engines.adapter import open_adapter
 from refresh.engines.model_files import MANIFEST
 from refresh.finetune.curation import CurationRecipe, PaneCounts, curate
-from refresh.finetune.fine_tuning import Lesson, fine_tune
+from refresh.finetune.fine_tuning import TRAINING, Lesson, fine_tune
 from refresh.finetune.full import open_full
 from refresh.finetune.gates.judge import CandidateJudge
 from refresh.finetune.learner import FineTuned
@@ -158,6 +159,7 @@ class FineTuneWork:
         learner = self._learner(job, run, base)
         lesson = Lesson(learner, curated, checksum, self._recipe(base), curated.seed)
         made, report = fine_tune(lesson, job.folder, on_progress=job.on_progress, should_stop=job.should_stop)
+        write_finetune(job.folder / TRAINING / "report.html", report)
         numbers = {
             "recall": report.recall,
             "base_recall": report.base_recall,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from refresh.finetune.lifecycle import NEEDS_PERSON
 from tidegate.cli.table import printable
@@ -29,7 +30,7 @@ def print_fine_tunes(console: Console, records: Sequence[FineTune]) -> None:
     printed = Table("fine-tune", "status", "asked for by", "window end", "since", "why")
     for record in records:
         last = record.steps[-1]
-        status = f"[bold]{record.status}[/bold]" if record.status in NEEDS_PERSON else str(record.status)
+        status = Text(record.status, style="bold" if record.status in NEEDS_PERSON else "")
         name, why = printable(record.fine_tune_id), printable(last.why)
         reason = record.flag.reason.replace("_", " ")
         printed.add_row(name, status, reason, iso_utc(record.flag.window_end_ms), iso_utc(last.at_ms), why)
@@ -43,7 +44,7 @@ def print_fine_tune(console: Console, record: FineTune) -> None:
         console.print(_gates(record))
     console.print(_steps(record))
     if record.status in _TO_DO:
-        console.print(f"{record.status}: {_TO_DO[record.status]}", markup=False)
+        console.print(f"{record.status}: {_TO_DO[record.status]}")
 
 
 def _facts(record: FineTune) -> Table:
