@@ -51,6 +51,19 @@ class Account:
     exercised: Counter[str] = field(default_factory=Counter)
     missed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
+    def to_plain(self) -> list[list[object]]:
+        """Name, why it was missed (empty where it was not) and number of tests: what passes between processes."""
+        of_exercised = [[name, "", n] for name, n in self.exercised.items()]
+        return of_exercised + [[name, why, n] for (name, why), n in self.missed.items()]
+
+    def add_plain(self, rows: list[list[object]]) -> None:
+        """Add another process's account, as `to_plain` tells it."""
+        for name, why, n in rows:
+            if why:
+                self.missed[str(name), str(why)] += int(str(n))
+            else:
+                self.exercised[str(name)] += int(str(n))
+
     def lines(self) -> list[str]:
         """One line for each component, ready to print."""
         lines = [f"exercised  {name} ({_tests(n)})" for name, n in sorted(self.exercised.items())]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tests.vllm_server import VllmHost
 
 ACCOUNT = pytest.StashKey[Account]()
+_STARTED_ONCE = ("vllm", "kafka")
+"""Fixtures of the whole run that are dear to start: one process has all tests of each."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -45,6 +47,37 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     asked |= {str(mark.args[0]) for mark in item.iter_markers("real")}
     for name in sorted(asked):
         require(component_named(name), item.config.stash[ACCOUNT])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests together where several processes share a run, and all tests of what is dear to start.
+
+    They begin with those: what takes longest shall not be what is left at the end.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+    items.sort(
+        key=lambda item: _STARTED_ONCE.index(group) if (group := _group_of(item)) in _STARTED_ONCE else len(items)
+    )
+
+
+def _group_of(item: pytest.Item) -> str:
+    asked = getattr(item, "fixturenames", ())
+    return next((fixture for fixture in _STARTED_ONCE if fixture in asked), item.nodeid.partition("::")[0])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the account of one of several processes to the one that prints it."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["account"] = session.config.stash[ACCOUNT].to_plain()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up the accounts of several processes; one that died has none."""
+    node.config.stash[ACCOUNT].add_plain(getattr(node, "workeroutput", {}).get("account", []))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -147,3 +147,11 @@ def test_real_logs_are_where_the_environment_says(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("component", [KAFKA, PROMTOOL, PROMETHEUS, POSTGRES, REAL_LOGS])
 def test_components_are_found_by_their_name(component: Component) -> None:
     assert component_named(component.name) is component
+
+
+def test_accounts_of_several_processes_add_up() -> None:
+    one, other = Account(), Account()
+    one.exercised["Kafka"] = 2
+    other.exercised["Kafka"], other.missed["vLLM", "not installed"] = 1, 4
+    one.add_plain(other.to_plain())
+    assert one.lines()[:2] == ["exercised  Kafka (3 tests)", "missing    vLLM (4 tests): not installed"]
