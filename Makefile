@@ -59,7 +59,7 @@ faults: setup ## kill, halt and cut off workers on a real broker and store (KILL
 
 STACK ?=
 stack: setup ## every role as a process on real servers, planted drift, what was seen of it (STACK="--engine embedded")
-	$(BIN)/python -m tests.stack $(STACK)
+	$(BIN)/python -m tests.stack --picture docs/console-stack.png $(STACK)
 
 dashboards: setup ## write Grafana's dashboards anew
 	$(BIN)/python -m monitoring.dashboards

@@ -12,8 +12,9 @@ import httpx
 from rich.console import Console
 
 from tests.broker import KafkaBroker
-from tests.components import KAFKA, POSTGRES, PROMETHEUS
+from tests.components import KAFKA, POSTGRES, PROMETHEUS, ComponentMissingError
 from tests.postgres import PostgresServer
+from tests.stack.picture import take
 from tests.stack.processes import StackError
 from tests.stack.scene import Pace, Scene, playing
 from tests.stack.sightings import Story, cells_of, records_of, story_of, table_of, watch
@@ -25,23 +26,24 @@ def main() -> int:
     """Play it, say what was seen, and return 1 where that is not the story."""
     parser = argparse.ArgumentParser(prog="make stack", description=__doc__)
     parser.add_argument("--world", default="abrupt", help="what is planted (tidegate synth)")
-    parser.add_argument("--days", type=int, default=12, help="length of the log")
-    parser.add_argument("--day-seconds", type=float, default=5.0, help="seconds that a day takes")
+    parser.add_argument("--days", type=int, default=14, help="length of the log")
+    parser.add_argument("--day-seconds", type=float, default=4.0, help="seconds that a day takes, at least")
     parser.add_argument("--engine", default="frequency", help="frequency, or embedded, which trains a model first")
     parser.add_argument("--keep", type=Path, help="folder for logs and everything else, kept; default: a temporary one")
+    parser.add_argument("--picture", type=Path, help="file for a picture of the console at the end")
     options = parser.parse_args()
-    pace = Pace(options.world, options.days, options.day_seconds, options.engine)
+    pace = Pace(options.world, options.days, day_seconds=options.day_seconds, engine=options.engine)
     with tempfile.TemporaryDirectory(prefix="tidegate-stack-") as temporary:
         folder = (options.keep or Path(temporary)) / "stack"
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            return play(folder, pace, Console(width=140))
+            return play(folder, pace, Console(width=140), options.picture)
         except StackError as error:
             print(error, file=sys.stderr)
             return 1
 
 
-def play(folder: Path, pace: Pace, console: Console) -> int:
+def play(folder: Path, pace: Pace, console: Console, picture: Path | None) -> int:
     """Start servers and roles, watch them, sum up."""
     started = time.monotonic()
     for name in ("kafka", "postgres"):
@@ -61,6 +63,8 @@ def play(folder: Path, pace: Pace, console: Console) -> int:
             story = story_of(scene, records)
             console.print(table_of(records_of(scene), story.drift_ms))
             say(scene, story, console)
+            if picture is not None:
+                show(scene, picture, console)
             codes = scene.processes.stop()
     console.print(f"{time.monotonic() - started:3.0f} s  ended: {', '.join(f'{k} {v}' for k, v in codes.items())}")
     is_clean = not any(codes.values())
@@ -85,6 +89,16 @@ def say(scene: Scene, story: Story, console: Console) -> None:
         f"version {story.version_before} became {story.version}"
     )
     console.print("the story holds" if story.holds else "THE STORY DOES NOT HOLD")
+
+
+def show(scene: Scene, path: Path, console: Console) -> None:
+    """Keep a picture of the console, where there is a browser."""
+    try:
+        take(f"{scene.console}/", path)
+    except ComponentMissingError as missing:
+        console.print(f"no picture of the console: {missing}")
+    else:
+        console.print(f"the console: {path}")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ PRODUCER = "producer"
 _PROGRAM = (sys.executable, "-c", "from tidegate.cli.main import main; main()")
 _ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _METRICS, _LOOK_UPS, _ALERTS, _CONSOLE = 9100, 9464, 9466, 9465
+_OWN_PORTS = {"serve": _LOOK_UPS, "alerts": _ALERTS, "console": _CONSOLE}
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,25 @@ class Pace:
     Attributes
     ----------
     world : str
-    days : int
+    days, clusters : int
+    sessions : int           a day
     day_seconds : float      that a day of event time takes
     engine : str
     """
 
     world: str = "abrupt"
-    days: int = 12
+    days: int = 14
+    clusters: int = 24
+    sessions: int = 2_600
     day_seconds: float = 4.0
     engine: str = "frequency"
+
+    @property
+    def flags(self) -> list[str]:
+        """What the producer is told, in place of what the compose file says."""
+        sizes = {"days": self.days, "clusters": self.clusters, "sessions-per-day": self.sessions}
+        numbers = [word for name, n in sizes.items() for word in (f"--{name}", str(n))]
+        return ["--world", self.world, *numbers, "--day-seconds", str(self.day_seconds)]
 
 
 @dataclass
@@ -77,6 +88,11 @@ class Scene:
         """Where the table is looked up."""
         return self.url("serve", _LOOK_UPS)
 
+    @property
+    def console(self) -> str:
+        """Where people look."""
+        return self.url("console", _CONSOLE)
+
 
 @contextmanager
 def playing(kafka: KafkaBroker, postgres: PostgresServer, programs: Path, folder: Path, pace: Pace) -> Iterator[Scene]:
@@ -106,10 +122,10 @@ def playing(kafka: KafkaBroker, postgres: PostgresServer, programs: Path, folder
                 processes.start(service.name, *_command(service, places, ports, folder))
         for service in services.values():
             if service.name != PRODUCER:
-                processes.wait_for(service.name, f"http://{ports[f'{service.name}:{_METRICS}']}/healthz", START_SECONDS)
+                port = _CONSOLE if service.role == "console" else _METRICS
+                processes.wait_for(service.name, f"http://{ports[f'{service.name}:{port}']}/healthz", START_SECONDS)
         producer, environment = _command(services[PRODUCER], places, ports, folder)
-        sizes = ["--world", pace.world, "--days", str(pace.days), "--day-seconds", str(pace.day_seconds)]
-        processes.start(PRODUCER, [*producer, *sizes, "--truth", str(folder / "truth.json")], environment)
+        processes.start(PRODUCER, [*producer, *pace.flags, "--truth", str(folder / "truth.json")], environment)
         ledger = _ledger(folder)
         try:
             yield Scene(folder, pace, ports, processes, Prometheus(f"http://{ports['prometheus:9090']}"), ledger)
@@ -120,7 +136,7 @@ def playing(kafka: KafkaBroker, postgres: PostgresServer, programs: Path, folder
 def _ports(services: Mapping[str, Service]) -> dict[str, str]:
     """Give every port that somebody is asked on a free one of this machine."""
     named = [f"{name}:{_METRICS}" for name in services]
-    named += [f"serve:{_LOOK_UPS}", f"console:{_CONSOLE}", f"control:{_ALERTS}", "prometheus:9090", "alertmanager:9093"]
+    named += [f"serve:{_LOOK_UPS}", f"console:{_CONSOLE}", f"alerts:{_ALERTS}", "prometheus:9090", "alertmanager:9093"]
     return {name: f"127.0.0.1:{port}" for name, port in zip(named, free_ports(len(named)), strict=True)}
 
 
@@ -190,12 +206,15 @@ def _command(
     """Command line and environment of a role here."""
     words = [settled(word, places) for word in service.command]
     words = [word for word in words if not word.startswith("--expose")]
-    if service.role == "serve":
-        words += ["--port", ports[f"serve:{_LOOK_UPS}"].rpartition(":")[2]]
+    if service.role in _OWN_PORTS:
+        words += ["--port", ports[f"{service.name}:{_OWN_PORTS[service.role]}"].rpartition(":")[2]]
     environment = {name: settled(value, places) for name, value in service.environment.items()}
     environment.pop("TIDEGATE_EXPOSE_METRICS", None)
+    environment |= {"TIDEGATE_STORE_FILE": str(folder / "secrets" / "store")} if service.role == "console" else {}
     environment |= {"TIDEGATE_HOME": str(folder / "home"), "FAUST_DATADIR": str(folder / "faust"), **_ONE_THREAD}
-    if service.name != PRODUCER:
+    if service.role == "console":  # what the entry point does in its container
+        environment["TIDEGATE_STORE"] = Path(environment["TIDEGATE_STORE_FILE"]).read_text()
+    elif service.name != PRODUCER:
         environment["TIDEGATE_METRICS_PORT"] = ports[f"{service.name}:{_METRICS}"].rpartition(":")[2]
     return [*_PROGRAM, "--debug", *words], environment
 
