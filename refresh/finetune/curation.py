@@ -168,7 +168,7 @@ def curate(
     Raises
     ------
     FineTuneError
-        If a pane is later than the flag's window, or users or transitions are too few for every part.
+        If a pane is later than the flag's window, or there are users of too few buckets for every part.
     """
     recipe = recipe or CurationRecipe()
     if not panes:
@@ -232,11 +232,6 @@ def _part(name: str, counts: BucketedCounts, look: _Look, recipe: CurationRecipe
     labels = of_users(counts, look.groups.labels(name))
     targets = successor_of_key(labels.keys).astype(np.int32)
     entries, weight = draw_capped(targets, labels.counts, n_samples, generator)
-    if not entries.size:
-        raise FineTuneError(
-            f"There are no transitions for the {name} part of the samples",
-            "Take more windows, or wait until there is more traffic",
-        )
     keys = labels.keys[entries]
     pairs, bucket = pair_of_key(keys), bucket_of_key(keys).astype(np.uint8)
     group = look.groups.group_of_bucket()[bucket]
