@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +30,6 @@ from refresh.engines.model_files import (
 )
 from refresh.prompts import PromptBuilder, RowContexts, Scoring, Template
 from tidegate.errors import CatalogueError
-
-if TYPE_CHECKING:
-    import torch
 
 _BATCH = 512
 _HIGH_TOKENS_OF_A_FULL_BATCH = 4  # more are appended to each prompt only with fewer prompts at once
@@ -173,17 +169,15 @@ class EmbeddedEngine:
         tokens = torch.from_numpy(self._prompts.token_ids(contexts, self._vocabulary))
         with torch.inference_mode():
             likely = self._codes.probabilities(self._model, tokens)
-            likely = torch.where(self._allowed(contexts), likely, -1.0)
-            best = torch.topk(likely, min(top_n, likely.shape[1]), dim=1)
-            mass = likely.clamp_min(0.0).sum(dim=1).clamp_max(1.0)
-        is_answer = best.values.numpy() >= 0
-        ranked = np.where(is_answer, best.indices.numpy(), -1).astype(np.int32)
-        return ranked, np.where(is_answer, best.values.numpy(), np.float32(0)), mass.numpy()
+            allowed = np.where(self._allowed(contexts), likely.numpy(), np.float32(-1))
+            mass = torch.from_numpy(allowed).clamp_min(0.0).sum(dim=1).clamp_max(1.0).numpy()
+        best, values = _best(allowed, min(top_n, allowed.shape[1]))
+        is_answer = values >= 0
+        ranked = np.where(is_answer, best, -1).astype(np.int32)
+        return ranked, np.where(is_answer, values, np.float32(0)), mass
 
-    def _allowed(self, contexts: RowContexts) -> torch.Tensor:
+    def _allowed(self, contexts: RowContexts) -> NDArray[np.bool_]:
         """Codes that may be answered: bool[n, capacity]."""
-        import torch
-
         capacity = self._prompts.codebook.capacity
         table = self._prompts.columns(contexts, capacity)
         allowed = np.zeros((len(contexts), capacity + 1), dtype=np.bool_)  # the last column takes what is -1
@@ -191,7 +185,22 @@ class EmbeddedEngine:
         rows = np.arange(len(contexts))[:, None]
         allowed[rows, table[:, 2:]] = True
         allowed[rows, table[:, :2]] = False
-        return torch.from_numpy(allowed[:, :capacity])
+        return allowed[:, :capacity]
+
+
+def _best(likely: NDArray[np.float32], n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Columns and values of each row's `n` largest, the largest first; `likely` is used up. `O(n x cells)`.
+
+    A few passes over contiguous rows take a third of the time of `torch.topk`.
+    """
+    rows = np.arange(likely.shape[0])
+    columns = np.empty((likely.shape[0], n), np.int64)
+    values = np.empty((likely.shape[0], n), np.float32)
+    for rank in range(n):
+        columns[:, rank] = likely.argmax(axis=1)
+        values[:, rank] = likely[rows, columns[:, rank]]
+        likely[rows, columns[:, rank]] = -np.inf
+    return columns, values
 
 
 def _batches(read: list[list[int]]) -> Iterator[list[int]]:
