@@ -16,9 +16,9 @@ from markupsafe import Markup
 from monitoring.console import words
 from monitoring.wording import printable
 
-_NARROW, _WIDE = 340, 760
+_NARROW, _WIDE = 340, 1_120
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 6, 10, 22
-_LETTER_WIDTH = 6.4
+_LETTER_WIDTH = 7.4
 _DAY_MS = 86_400_000
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0)
 _MOST_POINTS_WITH_DOTS = 70

@@ -43,6 +43,7 @@ def console_templates() -> Environment:
         "outcome": words.outcome,
         "percent": _percent,
         "reason": words.reason,
+        "spaced": lambda text: text if text is None else text.replace("_", " "),
     }
     environment.globals = {**environment.globals, "navigation": NAVIGATION}
     return environment
@@ -65,5 +66,5 @@ def _percent(value: float | None, places: int = 1) -> str:
 def _money(value: float | None, currency: str = "") -> str:
     if value is None:
         return ABSENT
-    places = 2 if value >= 1 or value == 0 else 4
-    return f"{value:,.{places}f} {currency}".strip()
+    shown = f"{value:,.2f}" if value >= 1 or value == 0 else f"{value:.3g}"
+    return f"{shown} {currency}".strip()

@@ -154,10 +154,11 @@ def _behind(seen: Evidence) -> str | None:
 
 def _refreshing_now(seen: Evidence, order: OpenOrder) -> str:
     last = seen.panes[-1]
-    drift = "Drifting, and being refreshed" if order.trigger != "schedule" and last.is_drifting else "Being refreshed"
+    drift = " It drifts beyond noise." if last.is_drifting and last.end_ms == order.window_end_ms else ""
+    version = seen.tables.serving if seen.tables else None
     return (
-        f"{drift}: {counted(order.n_rows, 'row')} ordered for the window that ended "
-        f"{words.instant(order.window_end_ms)}; version {seen.tables.serving if seen.tables else '?'} serves meanwhile."
+        f"{counted(order.n_rows, 'row')} ordered for the window that ended "
+        f"{words.instant(order.window_end_ms)} are being inferred.{drift} Version {version} serves meanwhile."
     )
 
 
@@ -165,7 +166,7 @@ def _refreshed(last: PaneFacts, seen: Evidence) -> str:
     assert last.order is not None
     calls = last.result.llm_calls if last.result else 0
     return (
-        f"Drifting, and being refreshed: the window that ended {words.instant(last.end_ms)} drifts beyond noise, and "
+        f"The window that ended {words.instant(last.end_ms)} drifts beyond noise; "
         f"{counted(calls, 'row')} inferred anew for it serve in version {seen.tables.serving if seen.tables else '?'}."
     )
 
@@ -182,7 +183,7 @@ def _fresh(last: PaneFacts, seen: Evidence) -> str:
         return (
             f"Version {version} serves. Drift could not be judged in the window that ended {end}: too little traffic."
         )
-    return f"Fresh: version {version} serves, and the window that ended {end} shows no drift beyond noise."
+    return f"Version {version} serves, and the window that ended {end} shows no drift beyond noise."
 
 
 def _ending(seen: Evidence) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
@@ -56,14 +56,18 @@ class Visit:
             is_live=is_live,
         )
 
-    def read(self, what: Callable[[], _T], otherwise: _T) -> _T:
+    def read(self, what: Callable[[], _T]) -> _T | None:
         """Read something; what cannot be read now is said on the page, which shows the rest."""
         try:
             return what()
         except TidegateError as error:
             if str(error) not in self.problems:
                 self.problems.append(str(error))
-            return otherwise
+            return None
+
+    def read_all(self, what: Callable[[], Sequence[_T]]) -> Sequence[_T]:
+        """Read a list likewise; an empty one where it cannot be read."""
+        return self.read(what) or ()
 
     def number(self, name: str) -> int | None:
         """Whole number in the query; None where there is none."""

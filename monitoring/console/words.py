@@ -99,7 +99,8 @@ def duration(seconds: float) -> str:
     """
     if seconds < 1:
         return f"{max(seconds, 0):.2g} seconds"
-    left, parts = round(seconds), []
+    left = round(seconds)
+    parts: list[str] = []
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
         n, left = divmod(left, size)
         if n or parts:

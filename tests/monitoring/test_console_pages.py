@@ -99,7 +99,7 @@ def test_one_decision_is_shown_with_its_numbers_rows_gates_and_tokens() -> None:
     text = Visitor(source).get(f"/decisions/one?pane={LAST}").text
     for said in (
         "price of a call, in misses",
-        "90 by drift",
+        "drift 90",
         "4.5",
         "FAILED",
         "3,100",

@@ -47,23 +47,23 @@ def quiet() -> FakeSource:
 def test_a_quiet_window_is_fresh() -> None:
     verdict = judged(quiet())
     assert verdict.state is Freshness.FRESH
-    assert verdict.sentence.startswith("Fresh: version 2 serves, and the window that ended 2023-12-19 00:00 UTC")
+    assert verdict.sentence.startswith("Version 2 serves, and the window that ended 2023-12-19 00:00 UTC")
 
 
 def test_drift_that_was_answered_is_being_refreshed() -> None:
     verdict = judged(world())
     assert verdict.state is Freshness.REFRESHING
-    assert "drifts beyond noise, and 100 rows inferred anew for it serve in version 2" in verdict.sentence
+    assert "drifts beyond noise; 100 rows inferred anew for it serve in version 2" in verdict.sentence
 
 
 def test_an_open_order_is_being_refreshed() -> None:
     source = world()
     source.order = OpenOrder("run1-1", end_ms(LAST), "policy", 40)
     assert judged(source).state is Freshness.REFRESHING
-    assert judged(source).sentence.startswith("Drifting, and being refreshed: 40 rows ordered")
+    assert judged(source).sentence.startswith("40 rows ordered for the window")
     calendar = quiet()
     calendar.order = OpenOrder("run1-1", end_ms(LAST), "schedule", 40)
-    assert judged(calendar).sentence.startswith("Being refreshed: 40 rows")
+    assert judged(calendar).sentence.startswith("40 rows ordered")
 
 
 def test_drift_that_does_not_pay_is_as_fresh_as_it_pays() -> None:

@@ -39,7 +39,7 @@ from stream.database import Database
 from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from stream.reorder import BEGINNING_OF_TIME_MS
-from stream.run_reader import RunReader
+from stream.run_reader import RunReader, RunState
 from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, N_STATS, SCORED
 from tidegate.cli.answering import next_unrecorded
 from tidegate.cli.records import PaneDecision, PaneRecord, decode_record
@@ -135,7 +135,7 @@ class StoreSource:
             engine=str(settings.get("engine", "?")),
             pane_ms=pane_ms,
             window_ms=_duration_of(settings, "window"),
-            stream_ms=_known_ms(state.stream_ms),
+            stream_ms=_counted_ms(ledger, state),
             closed_end_ms=None if closed is None else (closed + 1) * pane_ms,
             has_ended=state.has_ended,
             n_other_runs=n_runs - 1,
@@ -351,6 +351,15 @@ class StoreSource:
 
 def _newest_ms(ledger: Ledger) -> int:
     return max((mark.latest_ms or BEGINNING_OF_TIME_MS for mark in ledger.marks().values()), default=-(2**62))
+
+
+def _counted_ms(ledger: Ledger, state: RunState) -> int | None:
+    """Event time up to which all is counted; that of the newest event once the source has ended."""
+    marks = ledger.marks().values()
+    if state.has_ended:
+        return max((mark.latest_ms for mark in marks if mark.latest_ms is not None), default=None)
+    known = [_known_ms(mark.counted_ms) for mark in marks if not mark.is_idle]
+    return _known_ms(state.stream_ms) or min((each for each in known if each is not None), default=None)
 
 
 def _settings_of(flags: str) -> dict[str, Any]:

@@ -48,7 +48,9 @@
     if (navigation && newNavigation && navigation.innerHTML !== newNavigation.innerHTML
         && !navigation.contains(document.activeElement)) navigation.replaceWith(newNavigation);
     let before = null;
-    for (const fresh of Array.from(page.querySelectorAll("main [data-live]"))) {
+    const parts = Array.from(page.querySelectorAll("main [data-live]"));
+    const there = new Set(parts.map((part) => part.id));
+    for (const fresh of parts) {
       const html = fresh.outerHTML;
       const old = document.getElementById(fresh.id);
       if (old && known.get(fresh.id) !== html) {
@@ -62,7 +64,7 @@
       before = document.getElementById(fresh.id);
     }
     for (const id of Array.from(known.keys())) {
-      if (page.getElementById(id)) continue;
+      if (there.has(id)) continue;
       const old = document.getElementById(id);
       if (old && !old.contains(document.activeElement)) { old.remove(); known.delete(id); }
     }
