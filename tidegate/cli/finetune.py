@@ -18,7 +18,7 @@ from refresh.finetune.runner import Runner
 from tidegate.cli.addresses import require_loopback
 from tidegate.cli.finetune_runs import access_by_tokens, started_runs
 from tidegate.cli.finetune_tables import print_fine_tune, print_fine_tunes
-from tidegate.cli.finetuning import Bench, Messages, open_bench
+from tidegate.cli.finetuning import Bench, Messages, MlflowOptions, open_bench
 from tidegate.cli.options import PIPED_WIDTH, home_option
 from tidegate.cli.people import user_name
 from tidegate.cli.roles import show_log
@@ -64,6 +64,26 @@ def _with_messages(function: _F) -> _F:
         help="File of the secret that messages are signed with.",
     )
     return url(secret(function))
+
+
+def _with_mlflow(function: _F) -> _F:
+    """Add the options of the registry of models."""
+    url = click.option("--mlflow-url", envvar="TIDEGATE_MLFLOW_URL", help="MLflow's server: what serves is registered.")
+    model = click.option(
+        "--mlflow-model",
+        envvar="TIDEGATE_MLFLOW_MODEL",
+        default="tidegate",
+        show_default=True,
+        help="Name of the registered model.",
+    )
+    alias = click.option(
+        "--mlflow-alias",
+        envvar="TIDEGATE_MLFLOW_ALIAS",
+        default="serving",
+        show_default=True,
+        help="Alias of the version that serves.",
+    )
+    return url(model(alias(function)))
 
 
 @click.group("finetune")
@@ -167,6 +187,7 @@ def _run_all(bench: Bench, runner: Runner, stop: threading.Event) -> Iterator[Fi
 @click.option("--expose", is_flag=True, help="Serve on an address that other machines reach: there is no TLS.")
 @click.option("--no-run", is_flag=True, help="Train nothing on this machine: `run` is refused over HTTP.")
 @_with_messages
+@_with_mlflow
 @_with_store
 def serve_fine_tunes(
     host: str,
@@ -175,6 +196,9 @@ def serve_fine_tunes(
     no_run: bool,
     webhook_url: str | None,
     webhook_secret_file: Path | None,
+    mlflow_url: str | None,
+    mlflow_model: str,
+    mlflow_alias: str,
     home: Path,
     store: str | None,
 ) -> None:
@@ -189,8 +213,8 @@ def serve_fine_tunes(
     require_loopback(host, expose)
     access = access_by_tokens()
     show_log()
-    with stop_signal() as stop, open_bench(home, store) as bench, ExitStack() as stack:
-        messages = Messages(webhook_url, webhook_secret_file)
+    messages, mlflow = Messages(webhook_url, webhook_secret_file), MlflowOptions(mlflow_url, mlflow_model, mlflow_alias)
+    with stop_signal() as stop, open_bench(home, store, mlflow=mlflow) as bench, ExitStack() as stack:
         start = None if no_run else stack.enter_context(started_runs(home, store, messages))
         service = stack.enter_context(serve(build_app(bench.desk, access, start=start), host, port))
         click.echo(f"serving {service.url}/v1/finetunes", err=True)
@@ -203,12 +227,23 @@ def _decision(action: FineTuneAction, help_text: str) -> None:
     @finetune_group.command(str(action), help=help_text)
     @click.argument("fine_tune")
     @_with_decision
+    @_with_mlflow
     @_with_store
     @_with_json
     def decide(
-        fine_tune: str, reason: str, by: str, revision: int | None, home: Path, store: str | None, as_json: bool
+        fine_tune: str,
+        reason: str,
+        by: str,
+        revision: int | None,
+        mlflow_url: str | None,
+        mlflow_model: str,
+        mlflow_alias: str,
+        home: Path,
+        store: str | None,
+        as_json: bool,
     ) -> None:
-        with open_bench(home, store) as bench:
+        mlflow = MlflowOptions(mlflow_url, mlflow_model, mlflow_alias)
+        with open_bench(home, store, mlflow=mlflow) as bench:
             record = bench.desk.decide(fine_tune, action, by=by, reason=reason, revision=revision)
         _shown(record, as_json=as_json)
 

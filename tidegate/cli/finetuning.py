@@ -14,7 +14,8 @@ from rich.console import Console
 from refresh.finetune.candidate import open_candidate
 from refresh.finetune.desk import Desk
 from refresh.finetune.fine_tuning import CANDIDATE
-from refresh.finetune.lifecycle import NEEDS_PERSON, WORKING
+from refresh.finetune.lifecycle import NEEDS_PERSON, WORKING, Actor
+from refresh.finetune.mlflow_registry import MlflowRegistry, open_registry
 from refresh.finetune.runner import OnProgress, Runner
 from refresh.finetune.webhook import Webhook, read_secret
 from stream.database import Database
@@ -58,12 +59,37 @@ class Messages:
 
 
 @dataclass(frozen=True, slots=True)
+class MlflowOptions:
+    """The registry of models, and the names in it.
+
+    Attributes
+    ----------
+    url : str, optional    of MLflow's server; None: nothing is registered
+    model, alias : str
+    """
+
+    url: str | None = None
+    model: str = "tidegate"
+    alias: str = "serving"
+
+    def registry(self) -> MlflowRegistry | None:
+        """Open the registry; raises as `refresh.finetune.mlflow_registry.open_registry` does."""
+        return None if self.url is None else open_registry(self.url, self.model, self.alias)
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
-    """An opened store and home folder, ready to work on fine-tunes."""
+    """An opened store and home folder, ready to work on fine-tunes.
+
+    Attributes
+    ----------
+    registry : MlflowRegistry, optional    where the alias names the weights that serve
+    """
 
     home: Path
     database: Database
     clock: Clock
+    registry: MlflowRegistry | None = None
 
     @property
     def book(self) -> StoredFineTunes:
@@ -73,8 +99,16 @@ class Bench:
     @property
     def desk(self) -> Desk:
         """Where persons decide, and what they decide is carried out."""
-        serving = weights_serving_of(self.database, self.home, self.clock)
-        return Desk(self.book, self.clock, self.check_candidate, serving.carry_out)
+        return Desk(self.book, self.clock, self.check_candidate, self._carry_out)
+
+    def _carry_out(self, record: FineTune, actor: Actor) -> FineTune:
+        """Put weights into service or out of it, and let the registry's alias follow what serves then."""
+        after = weights_serving_of(self.database, self.home, self.clock).carry_out(record, actor)
+        if self.registry is not None:
+            serving = (each for each in self.book.list(record.run_id) if each.status is FineTuneStatus.SERVING)
+            for each in serving:
+                self.registry.register(each, self.folder(each) / CANDIDATE)
+        return after
 
     def folder(self, record: FineTune) -> Path:
         """Folder of a fine-tune."""
@@ -146,7 +180,9 @@ def _waits(record: FineTune) -> bool:
 
 
 @contextmanager
-def open_bench(home: Path, store: str | None, clock: Clock | None = None) -> Iterator[Bench]:
+def open_bench(
+    home: Path, store: str | None, clock: Clock | None = None, *, mlflow: MlflowOptions | None = None
+) -> Iterator[Bench]:
     """Open the store of a home folder, or the one that is named; closed again at the end.
 
     Raises
@@ -160,4 +196,4 @@ def open_bench(home: Path, store: str | None, clock: Clock | None = None) -> Ite
     if store is None and not path.exists():
         raise RequestError(f"there is no store {path}", "Give the --home or the --store of the run", place="--home")
     with closing(Database(store or path)) as database:
-        yield Bench(home, database, clock or SystemClock())
+        yield Bench(home, database, clock or SystemClock(), mlflow.registry() if mlflow else None)
