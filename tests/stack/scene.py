@@ -21,7 +21,7 @@ from tests.stack.prometheus import Prometheus
 from tidegate.config import load_settings
 from tidegate.group_config import GroupSettings
 
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 PRODUCER = "producer"
 _PROGRAM = (sys.executable, "-c", "from tidegate.cli.main import main; main()")
 _ONE_THREAD = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
