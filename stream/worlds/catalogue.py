@@ -31,6 +31,14 @@ _ALL = (
             replace(_SEASONAL, traffic_share=0.2),
         ),
     ),
+    World(
+        "relations",
+        n_clusters=160,
+        n_groups=5,
+        own_order=3.0,
+        sessions_per_day=2_600,
+        drifts=(Drift(DriftKind.RELATIONS, traffic_share=0.9, start=0.5),),
+    ),
     World("demo", diurnal=0.5, drifts=(replace(_ABRUPT, start=1 / 3), replace(_ABRUPT, start=2 / 3))),
 )
 WORLDS: Mapping[str, World] = MappingProxyType({world.name: world for world in _ALL})

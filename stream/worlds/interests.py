@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.worlds.draws import Floats, zipf_cdf
-from stream.worlds.settings import Drift, WorldSettings
+from stream.worlds.relations import Relations, make_relations
+from stream.worlds.settings import Drift, DriftKind, WorldSettings
 
 TOP = 5
 _REPLACED = 3
@@ -65,13 +66,14 @@ def make_interests(settings: WorldSettings, start_shares: Floats, rng: np.random
     The successors of (c1, c2) are those of c2 in an order of the pair's own, so that the backoff on c2 knows
     some of what the pair knows.
     """
-    candidates = _candidates(settings, rng)
-    before = _successors(settings, candidates, rng)
+    relations = make_relations(settings, rng) if settings.n_groups else None
+    candidates = _candidates(settings, rng) if relations is None else relations.visited()
+    before = _successors(settings, candidates, rng) if relations is None else relations.successors(relations.group)
     first = candidates[:, : settings.n_first]
     rank_cdf = zipf_cdf(settings.n_successors) * (1 - settings.tail)
     first_cdf = zipf_cdf(settings.n_first) * (1 - settings.tail)
     flow = _expected_flow(settings, start_shares, first, first_cdf, before, rank_cdf)
-    after, drift_of_pair, planted = _plant(settings, candidates, before, flow, rng)
+    after, drift_of_pair, planted = _plant(settings, candidates, before, flow, rng, relations)
     return Interests(rank_cdf, first_cdf, first, before, after, drift_of_pair, planted)
 
 
@@ -127,7 +129,12 @@ def _expected_flow(
 
 
 def _plant(
-    settings: WorldSettings, candidates: Clusters, before: Clusters, flow: Floats, rng: np.random.Generator
+    settings: WorldSettings,
+    candidates: Clusters,
+    before: Clusters,
+    flow: Floats,
+    rng: np.random.Generator,
+    relations: Relations | None,
 ) -> tuple[Clusters, NDArray[np.int8], tuple[PlantedDrift, ...]]:
     after = before.copy()
     drift_of_pair = np.full(flow.shape[0], len(settings.drifts), np.int8)
@@ -136,9 +143,12 @@ def _plant(
     waiting = rng.permutation(visited)
     planted = []
     for index, drift in enumerate(settings.drifts):
-        chosen = _choose(waiting, flow, drift.traffic_share)
+        if drift.kind is DriftKind.RELATIONS and relations is not None:
+            chosen = _moved(waiting, flow, drift.traffic_share, relations, after, rng)
+        else:
+            chosen = _choose(waiting, flow, drift.traffic_share)
+            after[chosen] = _replace_top(before[chosen], rng)
         waiting = waiting[~np.isin(waiting, chosen)]
-        after[chosen] = _replace_top(before[chosen], rng)
         drift_of_pair[chosen] = index
         pairs = np.stack(np.divmod(chosen, settings.n_clusters), axis=1)
         share = float(flow[chosen].sum())
@@ -154,6 +164,23 @@ def _choose(waiting: NDArray[np.int64], flow: Floats, share: float) -> NDArray[n
             chosen.append(pair)
             carried += flow[pair]
     return np.sort(np.array(chosen, np.int64))
+
+
+def _moved(
+    waiting: NDArray[np.int64],
+    flow: Floats,
+    share: float,
+    relations: Relations,
+    after: Clusters,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Move clusters whose pairs carry `share` of the traffic to other groups; returns those of `waiting`, sorted."""
+    n_clusters = relations.group.shape[0]
+    of_first = flow.reshape(n_clusters, n_clusters).sum(axis=1)
+    clusters = _choose(rng.permutation(n_clusters), of_first, share)
+    chosen = np.sort(waiting[np.isin(waiting // n_clusters, clusters)])
+    after[chosen] = relations.successors(relations.moved(clusters, rng))[chosen]
+    return chosen
 
 
 def _replace_top(rows: Clusters, rng: np.random.Generator) -> Clusters:

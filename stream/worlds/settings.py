@@ -18,17 +18,20 @@ class DriftKind(StrEnum):
     ABRUPT = "abrupt"  # at one midnight
     GRADUAL = "gradual"  # by linear mixing, day by day
     SEASONAL = "seasonal"  # to and fro, half a period each
+    RELATIONS = "relations"  # at one midnight, clusters move to other groups, and all their pairs with them
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
     """One planted change. Three of the five first successors of each of its pairs are replaced, the first always.
 
+    Where relations change, the pairs are all those of some ``c1``, and they are followed by what follows another group.
+
     Attributes
     ----------
     kind : DriftKind
     traffic_share : float   expected share of all transitions that its pairs have before any drift
-    start, end : float      when, as shares of the world's span, rounded to midnights; abrupt drift has no `end`
+    start, end : float      when, as shares of the world's span, rounded to midnights; a change at once has no `end`
     period_days : int       of seasonal drift
     """
 
@@ -55,7 +58,8 @@ class Drift:
     def days(self, n_days: int) -> tuple[int, int]:
         """First day of the change, and the day it is complete, in a world of `n_days`."""
         start = round(self.start * n_days)
-        return start, start if self.kind is DriftKind.ABRUPT else max(start + 1, round(self.end * n_days))
+        is_at_once = self.kind in (DriftKind.ABRUPT, DriftKind.RELATIONS)
+        return start, start if is_at_once else max(start + 1, round(self.end * n_days))
 
     def weight(self, day: int, n_days: int) -> float:
         """Share of the successors after in those of `day`.
@@ -93,6 +97,7 @@ class WorldSettings:
     n_first : int                 support of a cluster's first transition
     tail : float                  share of transitions that go anywhere
     own_order : float             how far a pair's order leaves that of its c2: 0 not, 1 by about one rank octave
+    n_groups : int                groups of clusters that a pair's successors follow from; 0: each pair has its own
     loyalty : float               share of sessions that start at one of the user's favourites
     habit : float                 share of transitions where the user does what they always do there
     negative_share : float        share of events with engagement below 0.5
@@ -116,6 +121,7 @@ class WorldSettings:
     n_first: int = 8
     tail: float = 0.03
     own_order: float = 1.0
+    n_groups: int = 0
     loyalty: float = 0.6
     habit: float = 0.25
     negative_share: float = 0.15
@@ -142,6 +148,9 @@ class WorldSettings:
         self._require("max_watches", all(a <= b for a, b in pairwise(bounds)), "at least min_watches, at least 3")
         self._require("n_successors", 12 <= self.n_successors <= self.n_clusters - 3, "from 12 to n_clusters - 3")
         self._require("n_first", 1 <= self.n_first <= self.n_successors, "from 1 to n_successors")
+        self._require("n_groups", self.n_groups == 0 or 2 <= self.n_groups <= self.n_clusters, "0, or 2 to n_clusters")
+        is_related = self.n_groups > 0 or all(drift.kind is not DriftKind.RELATIONS for drift in self.drifts)
+        self._require("n_groups", is_related, "2 or more where relations change")
         self._require("drifts", sum(drift.traffic_share for drift in self.drifts) <= 0.9, "0.9 of the traffic at most")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:

@@ -95,8 +95,8 @@ def test_an_adapter_of_another_shape_and_one_that_is_torn_are_refused(base: Path
     name = next(name for name in factors if "lora_A" in name)
     for wrong, found in (
         ({name: factors[name][:, :-1].contiguous()}, "no matrix for"),
-        ({name.replace("layers.0", "layers.7"): factors[name]}, "not pairs"),
-        ({"base_model.model.lm_head.bias": factors[name]}, "not pairs"),
+        ({name.replace("layers.0", "layers.7"): factors[name].clone()}, "not pairs"),
+        ({"base_model.model.lm_head.bias": factors[name].clone()}, "not pairs"),
     ):
         save_file(factors | wrong, folder / ADAPTER_WEIGHTS)
         with pytest.raises(EngineError, match=found):

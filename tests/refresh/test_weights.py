@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,7 @@ def test_many_who_move_the_pointer_at_once_lose_no_move(two: WeightsStore):
         thread.join()
     moves = two.moves()
     assert sorted(move.by for move in moves[1:]) == [f"{n}" for n in range(8)]
-    assert all(one.version == other.before for one, other in zip(moves, moves[1:], strict=False))
+    assert all(one.version == other.before for one, other in pairwise(moves))
 
 
 def test_many_who_add_at_once_get_a_version_each(store: WeightsStore, models: Path):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +15,9 @@ from rich.table import Table
 
 from refresh.weights import WeightsStore, WeightsVersion
 from stream.database import Database
-from stream.fine_tune_book import StoredFineTunes
 from tidegate.cli.options import PIPED_WIDTH, home_option
-from tidegate.cli.weights_serving import WeightsServing
+from tidegate.cli.people import user_name
+from tidegate.cli.weights_serving import weights_serving_of
 from tidegate.clock import SystemClock, iso_utc
 from tidegate.errors import EngineError, RequestError
 
@@ -100,7 +99,7 @@ def _verified(store: WeightsStore, version: WeightsVersion) -> dict[str, Any]:
 @weights_group.command("rollback")
 @click.option("--to", type=click.IntRange(min=1), help="Version to serve; default: the one that was replaced last.")
 @click.option("--reason", required=True, help="Why, for the history.")
-@click.option("--by", default=getpass.getuser, help="Who decides; default: the user.")
+@click.option("--by", default=user_name, help="Who decides; default: the user of this machine.")
 @click.option("--store", envvar="TIDEGATE_STORE", help="Store of a shared run; default: the home's own.")
 @_with_run
 def rollback_weights(
@@ -108,18 +107,13 @@ def rollback_weights(
 ) -> None:
     """Let former weights serve again from the run's next pane on; they are verified first."""
     run_id = _store(home, run_id).folder.name
-    with _serving(home, store) as weights:
+    with closing(Database(store or home / "runs.db")) as database:
+        weights = weights_serving_of(database, home, SystemClock())
         version = weights.rollback(run_id, by=by, why=reason, to=to)
     if as_json:
         _print_json({"run_id": run_id, "version": version.version, "reason": reason})
         return
     click.echo(f"version {version.version} of the weights serves from the next pane on")
-
-
-@contextmanager
-def _serving(home: Path, store: str | None) -> Iterator[WeightsServing]:
-    with closing(Database(store or home / "runs.db")) as database:
-        yield WeightsServing(home, StoredFineTunes(database), SystemClock())
 
 
 def _store(home: Path, run_id: str | None) -> WeightsStore:

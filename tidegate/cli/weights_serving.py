@@ -10,16 +10,20 @@ Each step finds what an attempt before it has done, so doing it all again after 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from refresh.finetune.book import FineTuneBook, changed
+from refresh.finetune.book import FineTuneBook, changed, known
 from refresh.finetune.candidate import open_candidate
 from refresh.finetune.lifecycle import Actor, approval, take
 from refresh.weights import WeightsStore, WeightsVersion
-from tidegate.cli.records import PaneRecord
+from stream.database import Database
+from stream.fine_tune_book import StoredFineTunes
+from stream.run_reader import RunReader
+from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.clock import Clock
 from tidegate.contracts import FineTune, FineTuneAction, FineTuneStatus
 from tidegate.errors import FineTuneError, TransitionError
@@ -39,11 +43,13 @@ class WeightsServing:
     ----------
     home : Path
     book : FineTuneBook
+    last_record : gives what a run has recorded last; None where there is no such run
     """
 
     home: Path
     book: FineTuneBook
     clock: Clock
+    last_record: Callable[[str], PaneRecord | None]
 
     def store(self, run_id: str) -> WeightsStore:
         """Give the weights of a run."""
@@ -92,37 +98,69 @@ class WeightsServing:
         )
         if serving is None or serving.version != version.version:
             store.move(version.version, by=by, why=why)  # 3
-        self._note(version, serving, by=by, why=why)  # 4
+        self._note(record.run_id, version, by=by, why=why)  # 4
         return version
+
+    def carry_out(self, record: FineTune, actor: Actor) -> FineTune:
+        """Do what a person has decided on a fine-tune: let it serve, or put back what it replaced; gives the record.
+
+        Raises
+        ------
+        TidegateError
+            If it cannot be done; deciding the same again tries again.
+        """
+        why = record.steps[-1].why
+        serving = self.store(record.run_id).serving()
+        if record.status is FineTuneStatus.APPROVED:
+            self.serve(record, self._last(record), by=actor.name, why=why)
+        elif record.status is FineTuneStatus.RETIRED and serving and serving.fine_tune_id == record.fine_tune_id:
+            self.rollback(record.run_id, by=actor.name, why=why)
+        return known(self.book, record.fine_tune_id)
+
+    def _last(self, record: FineTune) -> PaneRecord:
+        found = self.last_record(record.run_id)
+        if found is None:
+            raise FineTuneError(
+                f"the store no longer has the run {record.run_id}", "Name its store with --store",
+                place=record.fine_tune_id,
+            )  # fmt: skip
+        return found
 
     def rollback(self, run_id: str, *, by: str, why: str, to: int | None = None) -> WeightsVersion:
         """Let the version serve that the present one replaced, or the one that is named; raises as the store does."""
         store = self.store(run_id)
         serving = store.serving()
+        if serving is not None:  # what a crash between pointer and records left behind is made good first
+            self._note(run_id, serving, by=by, why=why)
         version = store.rollback(by=by, why=why, to=to)
-        self._note(version, serving, by=by, why=why)
+        self._note(run_id, version, by=by, why=why)
         return version
 
-    def _note(self, version: WeightsVersion, before: WeightsVersion | None, *, by: str, why: str) -> None:
+    def _note(self, run_id: str, version: WeightsVersion, *, by: str, why: str) -> None:
+        """Let the records say what the pointer says: one fine-tune of the run serves at the most."""
         actor = Actor(by, self.clock.now_ms(), is_person=True)
-        if before is not None and before.fine_tune_id not in (None, version.fine_tune_id):
-            self._change(before, FineTuneStatus.SERVING, FineTuneAction.RETIRE, actor, why)
-        self._change(version, FineTuneStatus.SERVING, FineTuneAction.SERVE, actor, why)
-
-    def _change(
-        self, version: WeightsVersion, status: FineTuneStatus, action: FineTuneAction, actor: Actor, why: str
-    ) -> None:
-        """Take a step in the record of a version's fine-tune, if it has one and is not there already."""
-        fine_tune_id = version.fine_tune_id
-        if fine_tune_id is None or self.book.get(fine_tune_id) is None:
-            return
-        is_done = (
-            (lambda it: it.status is status) if action is FineTuneAction.SERVE else (lambda it: it.status is not status)
-        )
         numbers = {"weights_version": float(version.version)}
-        changed(
-            self.book, fine_tune_id, lambda it: it if is_done(it) else take(it, action, actor, why, numbers=numbers)
-        )
+
+        def step(record: FineTune) -> FineTune:
+            serves = record.fine_tune_id == version.fine_tune_id
+            if (record.status is FineTuneStatus.SERVING) == serves:
+                return record
+            action = FineTuneAction.SERVE if serves else FineTuneAction.RETIRE
+            return take(record, action, actor, why, numbers=numbers)
+
+        for each in self.book.list(run_id):
+            if each.status is FineTuneStatus.SERVING or each.fine_tune_id == version.fine_tune_id:
+                changed(self.book, each.fine_tune_id, step)
+
+
+def weights_serving_of(database: Database, home: Path, clock: Clock) -> WeightsServing:
+    """Put it together for an opened store."""
+
+    def last_record(run_id: str) -> PaneRecord | None:
+        bodies = RunReader(database, run_id).records()
+        return decode_record(bodies[max(bodies)]) if bodies else None
+
+    return WeightsServing(home, StoredFineTunes(database), clock, last_record)
 
 
 def _tuned_window_end_ms(folder: Path, record: FineTune, last: PaneRecord) -> int:
