@@ -165,7 +165,7 @@ def open_registry(url: str, model: str, alias: str) -> MlflowRegistry:
     Raises
     ------
     ConfigError
-        If MLflow is not installed, or the names are none.
+        If MLflow is not installed, or will not have the URI, or the names are none.
     """
     try:
         from mlflow import MlflowClient
@@ -175,4 +175,12 @@ def open_registry(url: str, model: str, alias: str) -> MlflowRegistry:
             "Install it into this environment: pip install 'tidegate[mlflow]'",
             place="--mlflow-url",
         ) from error
-    return MlflowRegistry(MlflowClient(tracking_uri=url, registry_uri=url), model, alias)
+    try:
+        client = MlflowClient(tracking_uri=url, registry_uri=url)
+    except Exception as error:  # mlflow's own have no common base with others that it lets through
+        raise ConfigError(
+            f"MLflow will not have the URI ({' '.join(str(error).split())[:300]})",
+            "Give http(s)://HOST:PORT of its server",
+            place="--mlflow-url",
+        ) from error
+    return MlflowRegistry(client, model, alias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -142,3 +143,17 @@ def test_without_mlflow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(ConfigError, match=r"pip install 'tidegate\[mlflow\]'"):
         open_registry("http://mlflow:5000", "interests", "serving")
+
+
+def test_what_mlflow_says_of_the_uri_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: str) -> None:
+        raise RuntimeError("no such\nscheme")
+
+    module = ModuleType("mlflow")
+    module.MlflowClient = refuse  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    with pytest.raises(ConfigError, match=r"MLflow will not have the URI \(no such scheme\)"):
+        open_registry("gopher://mlflow", "interests", "serving")
+    opened = FakeMlflow()
+    module.MlflowClient = lambda **_: opened  # type: ignore[attr-defined]
+    assert open_registry("http://mlflow", "interests", "serving").client is opened
