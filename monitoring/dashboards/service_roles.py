@@ -139,6 +139,32 @@ OPERATIONS = Board(
             ),
         ),
         Row(
+            "Alerts that ask for a refresh",
+            (
+                View(
+                    "Deliveries",
+                    "Deliveries of Alertmanager each second, by what came of them.",
+                    "ops",
+                    (Query(per_second("tidegate_alert_deliveries_total", "outcome"), "{{outcome}}"),),
+                ),
+                View(
+                    "Episodes",
+                    "Alerts of deliveries within the time shown, by what came of them: one refresh an episode.",
+                    "short",
+                    (
+                        Query(over_range("tidegate_alert_episodes_total", "outcome"), "{{outcome}}"),
+                        Query(over_range("tidegate_alert_truncated_total"), "left out by Alertmanager {{run}}"),
+                    ),
+                ),
+                View(
+                    "Longest unanswered",
+                    "Since the oldest alert was received that no refresh has answered yet.",
+                    "s",
+                    (Query(f"max({series('tidegate_alert_oldest_open_seconds')}) or vector(0)", "longest"),),
+                ),
+            ),
+        ),
+        Row(
             "Fine-tunes",
             (
                 View(

@@ -20,6 +20,10 @@ class Prometheus:
         self.url = url
         self._client = httpx.Client(base_url=f"{url}/api/v1", timeout=10.0)
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._client.close()
+
     def now(self, expr: str) -> list[tuple[dict[str, str], float]]:
         """Labels and value of everything that an expression gives now."""
         found = self._ask("/query", query=expr)

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,11 +126,11 @@ def playing(kafka: KafkaBroker, postgres: PostgresServer, programs: Path, folder
                 processes.wait_for(service.name, f"http://{ports[f'{service.name}:{port}']}/healthz", START_SECONDS)
         producer, environment = _command(services[PRODUCER], places, ports, folder)
         processes.start(PRODUCER, [*producer, *pace.flags, "--truth", str(folder / "truth.json")], environment)
-        ledger = _ledger(folder)
-        try:
-            yield Scene(folder, pace, ports, processes, Prometheus(f"http://{ports['prometheus:9090']}"), ledger)
-        finally:
-            ledger.close()
+        with (
+            closing(_ledger(folder)) as ledger,
+            closing(Prometheus(f"http://{ports['prometheus:9090']}")) as prometheus,
+        ):
+            yield Scene(folder, pace, ports, processes, prometheus, ledger)
 
 
 def _ports(services: Mapping[str, Service]) -> dict[str, str]:
