@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from refresh.policies import Policy, PolicyState
+from refresh.policies import Policy
 from stream.alert_book import AlertBook, AlertRequest
 from stream.closing import PaneClosing
 from stream.ledger import RECORDS, Ledger
@@ -154,15 +154,15 @@ class AlertPlanning:
         return first_pane
 
     def _before(self, record: PaneRecord) -> PaneRecord:
-        """Give the record of the pane before, which plans rest on, with all calls that a budget has to count."""
-        before = self.record(record.pane - 1)
-        if before is None:
-            before = PaneRecord(
-                pane=record.pane - 1, window_end_ms=record.window_end_ms - self.deciding.measuring.pane_ms
-            )
-        calls = record.policy_state.calls if record.policy_state else ()
-        state = msgspec.structs.replace(before.policy_state or PolicyState(), calls=calls)
-        return msgspec.structs.replace(before, policy_state=state)
+        """Give what the plan goes on from: evidence up to the pane before, the policy's state after this one.
+
+        What earlier orders brought is judged by whole panes: the run itself has done so at this pane's end, so there is
+        no order to be judged here.
+        """
+        pane_ms = self.deciding.measuring.pane_ms
+        known = self.record(record.pane - 1)
+        before = known or PaneRecord(pane=record.pane - 1, window_end_ms=record.window_end_ms - pane_ms)
+        return msgspec.structs.replace(before, policy_state=record.policy_state, decision=None, result=None)
 
 
 def decided(decision: AlertDecision, planned: Planned, newest: BucketedCounts) -> AlertDecision:
