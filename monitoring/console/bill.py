@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from monitoring.console import words
-from monitoring.console.facts import PaneFacts, Prices
+from monitoring.console.facts import AlertFacts, PaneFacts, Prices
 
 
 @dataclass(slots=True)
@@ -57,15 +57,15 @@ class Bill:
     recent: Line = field(default_factory=lambda: Line("last 7 days"))
 
 
-def bill_of(panes: Iterable[PaneFacts], recent_days: int = 7) -> Bill:
-    """Add panes up.
+def bill_of(asked: Iterable[PaneFacts | AlertFacts], recent_days: int = 7) -> Bill:
+    """Add up what panes and alerts had the model asked for.
 
     An order's calls are shared out over its reasons by the rows of each: which of them were known is not recorded.
     """
     days: dict[str, Line] = {}
     reasons: dict[str, Line] = {}
     total = Line("all")
-    for pane in panes:
+    for pane in asked:
         if pane.result is None or not (pane.result.llm_calls or pane.result.reused or pane.order):
             continue
         day = words.day_of(pane.end_ms)
@@ -80,7 +80,7 @@ def bill_of(panes: Iterable[PaneFacts], recent_days: int = 7) -> Bill:
     return Bill(newest, sorted(reasons.values(), key=lambda line: -line.n_calls), total, recent)
 
 
-def _shares(pane: PaneFacts) -> dict[str, float]:
+def _shares(pane: PaneFacts | AlertFacts) -> dict[str, float]:
     asked = Counter(dict(pane.order.reasons)) if pane.order else Counter[str]()
     n_rows = asked.total()
     if n_rows:
@@ -88,7 +88,7 @@ def _shares(pane: PaneFacts) -> dict[str, float]:
     return {pane.order.trigger if pane.order else "retired": 1.0}
 
 
-def _add(line: Line, pane: PaneFacts, share: float) -> None:
+def _add(line: Line, pane: PaneFacts | AlertFacts, share: float) -> None:
     result = pane.result
     assert result is not None
     line.n_orders += 1

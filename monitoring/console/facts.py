@@ -88,7 +88,7 @@ class PaneFacts:
     @property
     def is_refused(self) -> bool:
         """Whether an order was carried out, and not published."""
-        return self.result is not None and self.result.outcome in ("gate_failed", "failed")
+        return _is_refused(self.result)
 
     @property
     def action(self) -> str:
@@ -98,6 +98,36 @@ class PaneFacts:
         if self.result is not None:
             return "backoff"
         return "undecided" if self.explanation is None else "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFacts:
+    """An alert that asked for a refresh between two panes.
+
+    Attributes
+    ----------
+    pane : int | None     that was answered last when it was decided
+    end_ms : int          of that pane; when the alert was received, where it was not decided
+    status : str          open, ordered, answered, unneeded or suppressed
+    """
+
+    number: int
+    alert: str
+    received_ms: int
+    status: str
+    pane: int | None
+    end_ms: int
+    order: OrderFacts | None
+    result: RefreshResult | None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether an order was carried out, and not published."""
+        return _is_refused(self.result)
+
+
+def _is_refused(result: RefreshResult | None) -> bool:
+    return result is not None and result.outcome in ("gate_failed", "failed")
 
 
 @dataclass(frozen=True, slots=True)

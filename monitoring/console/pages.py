@@ -25,7 +25,7 @@ from tidegate.errors import TidegateError
 
 _PAIRS_ON_OVERVIEW, _PAIRS, _DECISIONS_ON_OVERVIEW, _DECISIONS_ON_PAGE = 8, 200, 5, 50
 _SPANS = (30, 60, 120, 0)
-_DIFF_ROWS = 100
+_DIFF_ROWS = 40
 _CLUSTERS = 10
 _ROWS_OF_ORDER = 100
 _VERSIONS, _MOVES = 50, 30
@@ -106,6 +106,7 @@ class Pages:
         source = self._source
         panes, tables = visit.read_all(source.panes), visit.read(source.tables)
         candidates, fine_tunes = visit.read_all(source.candidates), visit.read_all(source.fine_tunes)
+        alerts = visit.read_all(source.alerts)
         now_ms = self._clock.now_ms() // 60_000 * 60_000
         seen = Evidence(
             now_ms=now_ms,
@@ -115,6 +116,7 @@ class Pages:
             progress=visit.read(source.progress),
             tables=tables,
             candidates=candidates,
+            alerts=alerts,
         )
         last = self._last_compared(panes)
         detail = visit.read(lambda: source.detail(last.pane)) if last else None
@@ -131,7 +133,7 @@ class Pages:
             compared=last,
             next_rate=views.hit_rate(panes, "next"),
             sequence_rate=views.hit_rate(panes, "sequence"),
-            bill=bill_of(panes),
+            bill=bill_of([*panes, *alerts]),
             prices=self._options.prices,
             pairs=pairs[:_PAIRS_ON_OVERVIEW],
             n_pairs=len(pairs),
@@ -252,6 +254,7 @@ class Pages:
             open_order=visit.read(source.open_order),
             orders=ordered[:_DECISIONS_ON_PAGE],
             n_orders=len(ordered),
+            alerts=visit.read_all(source.alerts)[:_DECISIONS_ON_PAGE],
         )
 
     def fine_tunes(self, visit: Visit) -> Response:
@@ -262,8 +265,8 @@ class Pages:
 
     def bill(self, visit: Visit) -> Response:
         """Show what the model was asked for, and what that cost."""
-        panes = visit.read_all(self._source.panes)
-        return self.render(visit, "bill", bill=bill_of(panes), prices=self._options.prices)
+        asked = [*visit.read_all(self._source.panes), *visit.read_all(self._source.alerts)]
+        return self.render(visit, "bill", bill=bill_of(asked), prices=self._options.prices)
 
     def roles(self, visit: Visit) -> Response:
         """Show who works, and how far."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from monitoring.console.facts import (
+    AlertFacts,
     CandidateFacts,
     DiffFacts,
     OpenOrder,
@@ -40,6 +41,10 @@ class ConsoleSource(Protocol):
 
     def open_order(self) -> OpenOrder | None:
         """Order that is being carried out, if any."""
+        ...
+
+    def alerts(self) -> Sequence[AlertFacts]:
+        """Alerts that asked for a refresh, the newest first."""
         ...
 
     def shards(self) -> Sequence[ShardFacts]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from monitoring.console import words
 from monitoring.console.facts import (
+    AlertFacts,
     CandidateFacts,
     OpenOrder,
     PaneFacts,
@@ -46,6 +47,7 @@ class Evidence:
     progress: ProgressFacts | None
     tables: TableFacts | None
     candidates: Sequence[CandidateFacts] = ()
+    alerts: Sequence[AlertFacts] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,10 @@ def judge_freshness(seen: Evidence) -> Verdict:
         return Verdict(Freshness.STALE, faults[0], tuple(faults[1:]))
     if seen.open_order is not None:
         return Verdict(Freshness.REFRESHING, _refreshing_now(seen, seen.open_order))
-    last = seen.panes[-1]
+    # Nothing is decided at the end of a source's last pane: the one before says what was done about drift.
+    last = next((pane for pane in reversed(seen.panes) if pane.explanation is not None), seen.panes[-1])
     if last.is_drifting and last.order is not None:
-        return Verdict(Freshness.REFRESHING, _refreshed(last, seen))
+        return Verdict(Freshness.REFRESHING, _refreshed(last, seen), _ending(seen))
     return Verdict(Freshness.FRESH, _fresh(last, seen), _ending(seen))
 
 
@@ -87,14 +90,17 @@ def _missing(seen: Evidence) -> str | None:
     return None
 
 
-def last_order(panes: Sequence[PaneFacts]) -> PaneFacts | None:
-    """Find the last pane with an order that was carried out, well or not."""
-    return next((pane for pane in reversed(panes) if pane.result is not None and pane.order is not None), None)
+def last_order(panes: Sequence[PaneFacts], alerts: Sequence[AlertFacts] = ()) -> PaneFacts | AlertFacts | None:
+    """Find the last order that was carried out, well or not; one that an alert asked for follows its pane's."""
+    of_panes = [(pane.pane, 0, pane) for pane in panes if pane.result is not None and pane.order is not None]
+    of_alerts = [(each.pane or 0, each.number, each) for each in alerts if each.result is not None]
+    found = max([*of_panes[-1:], *of_alerts], key=lambda each: each[:2], default=None)
+    return None if found is None else found[2]
 
 
 def _held_back(seen: Evidence) -> str | None:
     """Say that the last order was not published, unless a person let it serve since."""
-    pane = last_order(seen.panes)
+    pane = last_order(seen.panes, seen.alerts)
     if pane is None or pane.result is None or not pane.is_refused or seen.tables is None:
         return None
     kept = next((each for each in seen.candidates if each.order_id == pane.result.order_id), None)

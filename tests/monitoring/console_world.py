@@ -11,6 +11,7 @@ import httpx
 
 from monitoring.console import ConsoleOptions, build_console
 from monitoring.console.facts import (
+    AlertFacts,
     CandidateFacts,
     DiffFacts,
     DiffRow,
@@ -138,6 +139,16 @@ def ordered(pane: int, version: int, outcome: str = "completed", **changes: Any)
     return facts(pane, order=order, result=done, explanation=text, table_version=version, **changes)
 
 
+def alert(number: int = 1, pane: int = FIRST_PANE + 9, outcome: str | None = "completed", **changes: Any) -> AlertFacts:
+    """An alert that was answered by a refresh right after a pane."""
+    order = OrderFacts(f"run1-{pane}-alert-{number}", "operator", 10, False, 0, {"operator": 10}, 3.0)
+    done = None if outcome is None else result(pane, 2, outcome, order_id=order.order_id, llm_calls=10, gates=GATES)
+    plain = AlertFacts(
+        number, f"TidegateDrift {MARKUP}", end_ms(pane) + 60_000, "answered", pane, end_ms(pane), order, done
+    )
+    return replace(plain, **changes)
+
+
 def flag(pane: int) -> FineTuneFlag:
     return FineTuneFlag(
         flag_id=f"run1-{end_ms(pane)}",
@@ -195,6 +206,7 @@ class FakeSource:
     shard_facts: list[ShardFacts] = field(default_factory=list)
     how_far: ProgressFacts = field(default_factory=lambda: ProgressFacts(None, None, None, None, False))
     flagged: tuple[PairDrift, ...] = ()
+    alert_facts: list[AlertFacts] = field(default_factory=list)
 
     def run(self) -> RunFacts | None:
         return self.run_facts
@@ -230,6 +242,9 @@ class FakeSource:
 
     def open_order(self) -> OpenOrder | None:
         return self.order
+
+    def alerts(self) -> Sequence[AlertFacts]:
+        return self.alert_facts
 
     def shards(self) -> Sequence[ShardFacts]:
         return self.shard_facts

@@ -16,6 +16,7 @@ from tests.monitoring.console_world import (
     FIRST_PANE,
     FakeSource,
     Visitor,
+    alert,
     end_ms,
     facts,
     fine_tune,
@@ -218,6 +219,16 @@ def test_tokens_that_an_engine_does_not_tell_are_no_cost_of_nothing() -> None:
     assert bill.total.cost(Prices(2.0)) is None
     assert not bill.total.tells_tokens
     assert bill.days[-1].cost(Prices(2.0)) is not None
+
+
+def test_alerts_that_asked_for_a_refresh_are_listed_and_billed() -> None:
+    source = world()
+    source.alert_facts = [alert(2, status="suppressed", order=None, outcome=None), alert()]
+    text = Visitor(source).get("/orders").text
+    assert "TidegateDrift &lt;img" in text
+    assert "suppressed" in text
+    bill = bill_of([*source.panes(), *source.alerts()])
+    assert {line.name: round(line.n_calls) for line in bill.reasons}["a person or an alert"] == 10
 
 
 def test_the_roles_page_names_owners_and_lags() -> None:

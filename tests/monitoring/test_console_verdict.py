@@ -13,6 +13,7 @@ from tests.monitoring.console_world import (
     DAY_MS,
     FIRST_PANE,
     FakeSource,
+    alert,
     end_ms,
     facts,
     fine_tune,
@@ -36,6 +37,7 @@ def judged(source: FakeSource, **changes: Any) -> Verdict:
         progress=source.progress(),
         tables=source.table_facts,
         candidates=source.candidates(),
+        alerts=source.alerts(),
     )
     return judge_freshness(replace(seen, **changes))
 
@@ -74,6 +76,16 @@ def test_drift_that_does_not_pay_is_as_fresh_as_it_pays() -> None:
     assert verdict.sentence.startswith("Fresh as far as it pays")
 
 
+def test_the_last_pane_of_a_source_leaves_the_verdict_to_the_decision_before() -> None:
+    source = world()
+    drifting = report(LAST + 1, alarmed=True)
+    source.pane_facts.append(facts(LAST + 1, report=drifting, explanation=None))
+    assert judged(source).state is Freshness.REFRESHING
+    assert source.run_facts is not None
+    source.run_facts = replace(source.run_facts, has_ended=True)
+    assert judged(source).notes == ("The source has ended: this is how it was left.",)
+
+
 def test_a_window_that_could_not_be_compared_says_so() -> None:
     source = quiet()
     source.pane_facts[-1] = facts(LAST, report=None)
@@ -96,6 +108,18 @@ def test_a_later_order_that_is_served_makes_good_for_one_that_was_not() -> None:
     source = quiet()
     source.pane_facts[-3], source.pane_facts[-2] = ordered(LAST - 2, 1, "failed"), ordered(LAST - 1, 2)
     assert judged(source).state is Freshness.FRESH
+
+
+def test_orders_of_alerts_count_after_that_of_their_pane() -> None:
+    source = quiet()
+    source.alert_facts = [alert(1, LAST, "gate_failed")]
+    assert judged(source).state is Freshness.STALE
+    source.alert_facts = [alert(2, LAST), alert(1, LAST, "gate_failed")]
+    assert judged(source).state is Freshness.FRESH
+    source.pane_facts[-1], source.alert_facts = ordered(LAST, 2, "failed"), [alert(1, LAST - 1)]
+    assert judged(source).state is Freshness.STALE
+    source.alert_facts = [alert(1, LAST, None)]
+    assert judged(source).state is Freshness.STALE
 
 
 def test_a_candidate_that_a_person_published_is_not_held_back_any_more() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monitoring.console.facts import (
+    AlertFacts,
     CandidateFacts,
     DiffFacts,
     DiffRow,
@@ -35,17 +36,19 @@ from monitoring.console.facts import (
 from refresh.gates.aside import Candidates
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
+from stream.alert_book import AlertBook, AlertRequest
 from stream.database import Database
 from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from stream.reorder import BEGINNING_OF_TIME_MS
 from stream.run_reader import RunReader, RunState
 from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, N_STATS, SCORED
+from tidegate.cli.alert_planning import AlertDecision
 from tidegate.cli.answering import next_unrecorded
 from tidegate.cli.records import PaneDecision, PaneRecord, decode_record
 from tidegate.cli.table_changes import ANY, changes_between
 from tidegate.clock import Clock
-from tidegate.contracts import DriftReport, FineTune, RefreshOrder
+from tidegate.contracts import AlertStatus, DriftReport, FineTune, RefreshOrder, RefreshResult
 from tidegate.durations import parse_duration
 from tidegate.errors import CorruptTableError, RequestError
 
@@ -98,6 +101,7 @@ class StoreSource:
         self._chosen = _Kept(clock, self._choose)
         self._panes = _Kept(clock, self._read_panes)
         self._tables = _Kept(clock, self._read_tables)
+        self._alerts = _Kept(clock, self._read_alerts)
 
     def database(self) -> Database | None:
         """Open the store, once it is there."""
@@ -116,7 +120,7 @@ class StoreSource:
 
     def forget(self) -> None:
         """Look everything up anew: somebody has just changed it."""
-        for kept in (self._chosen, self._panes, self._tables):
+        for kept in (self._chosen, self._panes, self._tables, self._alerts):
             kept.forget()
 
     def run(self) -> RunFacts | None:
@@ -167,15 +171,30 @@ class StoreSource:
         if chosen is None:
             return None
         ledger = chosen[0]
+        by_alert = next((each for each in self.alerts() if each.status == AlertStatus.ORDERED), None)
+        if by_alert is not None and by_alert.order is not None:
+            order = by_alert.order
+            return OpenOrder(order.order_id, by_alert.end_ms, order.trigger, order.n_rows)
         pane = next_unrecorded(ledger)
         body = None if pane is None else ledger.get(DECISIONS, pane)
         if pane is None or body is None or ledger.get(RESULTS, pane) is not None:
             return None
         decision = msgspec.json.decode(body, type=PaneDecision)
-        order = decision.record.decision.order if decision.record.decision else None
-        if not decision.asks_for_refresh or order is None:
+        placed = decision.record.decision.order if decision.record.decision else None
+        if not decision.asks_for_refresh or placed is None:
             return None
-        return OpenOrder(order.order_id, decision.record.window_end_ms, str(order.trigger), len(order.rows))
+        return OpenOrder(placed.order_id, decision.record.window_end_ms, str(placed.trigger), len(placed.rows))
+
+    def alerts(self) -> Sequence[AlertFacts]:
+        """Alerts that asked for a refresh, the newest first."""
+        return self._alerts()
+
+    def _read_alerts(self) -> Sequence[AlertFacts]:
+        chosen = self._chosen()
+        if chosen is None:
+            return []
+        book = AlertBook(chosen[0].database, chosen[0].run_id)
+        return [_alert_facts(each) for each in reversed(book.requests())]
 
     def shards(self) -> Sequence[ShardFacts]:
         """Who counts, and how far."""
@@ -409,6 +428,21 @@ def _with_stats(facts: PaneFacts, stats: NDArray[np.int64]) -> PaneFacts:
 def _slim(report: DriftReport) -> DriftReport:
     front = None if report.front is None else msgspec.structs.replace(report.front, flagged=())
     return msgspec.structs.replace(report, flagged=(), front=front, by_c1=None, by_c2=None, backoff=None)
+
+
+def _alert_facts(request: AlertRequest) -> AlertFacts:
+    decision = None if request.decision is None else msgspec.json.decode(request.decision, type=AlertDecision)
+    decided = None if decision is None else decision.record.decision
+    return AlertFacts(
+        number=request.number,
+        alert=request.episode.alert,
+        received_ms=request.received_ms,
+        status=str(request.status),
+        pane=request.pane,
+        end_ms=request.received_ms if decision is None else decision.record.window_end_ms,
+        order=None if decided is None or decided.order is None else _order_facts(decided.order),
+        result=None if request.result is None else msgspec.json.decode(request.result, type=RefreshResult),
+    )
 
 
 def _order_facts(order: RefreshOrder) -> OrderFacts:
