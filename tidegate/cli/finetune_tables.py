@@ -81,4 +81,8 @@ def _steps(record: FineTune) -> Table:
 
 
 def _numbers(numbers: dict[str, float]) -> str:
-    return ", ".join(f"{printable(name)} {value:,.4g}" for name, value in numbers.items()) or "-"
+    return ", ".join(f"{printable(name)} {_number(value)}" for name, value in numbers.items()) or "-"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.4g}"
