@@ -97,7 +97,7 @@ class WorldSettings:
     n_first : int                 support of a cluster's first transition
     tail : float                  share of transitions that go anywhere
     own_order : float             how far a pair's order leaves that of its c2: 0 not, 1 by about one rank octave
-    n_groups : int                groups of clusters that a pair's successors follow from; 0: each pair has its own
+    n_groups : int                groups of which a pair's successors follow that of c1 alone; 0: each pair has its own
     loyalty : float               share of sessions that start at one of the user's favourites
     habit : float                 share of transitions where the user does what they always do there
     negative_share : float        share of events with engagement below 0.5
