@@ -28,7 +28,7 @@ N_CLUSTERS, N_PAIRS, N_KEYWORDS, SEED = 761, 578_360, 10, 7
 TOKENS_A_STEP = 16_384  # vLLM's default on these GPUs
 GOAL_SECONDS, GOAL_CACHED = 1_200, 0.65
 # Dense bf16 operations and bytes of memory a second, as the vendor states them.
-_PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.0e12)}
+PEAKS = {"H200": (989e12, 4.8e12), "H100": (989e12, 3.35e12), "A100": (312e12, 2.0e12)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def measure_decoder(shape: DecoderShape, folder: Path, n_c1: int, options: dict[
     usage = engine.infer(rows, top_n=1).usage
     seconds = time.perf_counter() - started
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
-    peaks = next((peaks for name, peaks in _PEAKS.items() if name in device), None)
+    peaks = next((peaks for name, peaks in PEAKS.items() if name in device), None)
     n_computed = usage.n_prompt_tokens - usage.n_cached_tokens
     return {
         "device": device,

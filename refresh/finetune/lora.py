@@ -6,7 +6,7 @@ Only the answer's tokens bear loss: the code at a prompt's last position, or the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,7 +208,10 @@ def load_decoder(base: Path) -> Any:
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    be_quiet: Callable[[], None] = logging.disable_progress_bar  # of its own, on standard error
+    be_quiet()
     try:
         return AutoModelForCausalLM.from_pretrained(
             base,
