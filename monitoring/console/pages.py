@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from monitoring.console import views
 from monitoring.console.bill import bill_of
-from monitoring.console.facts import PaneFacts, Prices
+from monitoring.console.facts import AlertFacts, PaneFacts, Prices
 from monitoring.console.rendering import page
 from monitoring.console.sessions import Sessions
 from monitoring.console.source import ConsoleSource
@@ -265,7 +265,8 @@ class Pages:
 
     def bill(self, visit: Visit) -> Response:
         """Show what the model was asked for, and what that cost."""
-        asked = [*visit.read_all(self._source.panes), *visit.read_all(self._source.alerts)]
+        asked: list[PaneFacts | AlertFacts] = list(visit.read_all(self._source.panes))
+        asked += visit.read_all(self._source.alerts)
         return self.render(visit, "bill", bill=bill_of(asked), prices=self._options.prices)
 
     def roles(self, visit: Visit) -> Response:

@@ -92,10 +92,11 @@ def _missing(seen: Evidence) -> str | None:
 
 def last_order(panes: Sequence[PaneFacts], alerts: Sequence[AlertFacts] = ()) -> PaneFacts | AlertFacts | None:
     """Find the last order that was carried out, well or not; one that an alert asked for follows its pane's."""
-    of_panes = [(pane.pane, 0, pane) for pane in panes if pane.result is not None and pane.order is not None]
-    of_alerts = [(each.pane or 0, each.number, each) for each in alerts if each.result is not None]
-    found = max([*of_panes[-1:], *of_alerts], key=lambda each: each[:2], default=None)
-    return None if found is None else found[2]
+    found: list[tuple[int, int, PaneFacts | AlertFacts]] = [
+        (pane.pane, 0, pane) for pane in panes if pane.result is not None and pane.order is not None
+    ]
+    found += [(each.pane or 0, each.number, each) for each in alerts if each.result is not None]
+    return max(found, key=lambda each: each[:2])[2] if found else None
 
 
 def _held_back(seen: Evidence) -> str | None:

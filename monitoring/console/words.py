@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from monitoring import wording
 from monitoring.wording import ABSENT, counted
 from tidegate.contracts import PairDrift
 
@@ -157,8 +158,8 @@ def chance(p_value: float | None) -> str:
 
     Examples
     --------
-    >>> chance(0.0004), chance(0.2), chance(0.9)
-    ('1 in 2,500', '1 in 5', 'likely')
+    >>> chance(0.000371), chance(0.2), chance(0.9)
+    ('1 in 2,700', '1 in 5', 'likely')
     """
     if p_value is None:
         return ABSENT
@@ -166,7 +167,32 @@ def chance(p_value: float | None) -> str:
         return "likely"
     if p_value <= 1e-6:
         return "below 1 in a million"
-    return f"1 in {round(1 / p_value):,}"
+    return f"1 in {float(f'{1 / p_value:.2g}'):,.0f}"
+
+
+def p_value(value: float | None) -> str:
+    """Write a p-value as statisticians do.
+
+    Examples
+    --------
+    >>> p_value(0.0312), p_value(0.00004), p_value(None)
+    ('0.0312', '<0.0001', '–')
+    """
+    if value is None:
+        return ABSENT
+    return "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def decimal(value: float | None, places: int = 3) -> str:
+    """Write a figure without a sign that its digits do not bear out.
+
+    Examples
+    --------
+    >>> decimal(-0.0004, 2), decimal(-0.25, 2), decimal(None)
+    ('0.00', '-0.25', '–')
+    """
+    text = wording.decimal(value, places)
+    return text.removeprefix("-") if text.strip("-0.") == "" else text
 
 
 def shared_successors(jaccard: float) -> float:
