@@ -19,7 +19,7 @@ from tests.stack.processes import StackError
 from tests.stack.scene import Pace, Scene, playing
 from tests.stack.sightings import Story, cells_of, records_of, story_of, table_of, watch
 
-LIMIT_SECONDS = 270.0
+LIMIT_SECONDS = 340.0
 
 
 def main() -> int:
@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--day-seconds", type=float, default=4.0, help="seconds that a day takes, at least")
     parser.add_argument("--engine", default="frequency", help="frequency, or embedded, which trains a model first")
     parser.add_argument("--keep", type=Path, help="folder for logs and everything else, kept; default: a temporary one")
+    parser.add_argument("--limit", type=float, default=LIMIT_SECONDS, help="seconds after which it has failed")
     parser.add_argument("--picture", type=Path, help="file for a picture of the console at the end")
     options = parser.parse_args()
     pace = Pace(options.world, options.days, day_seconds=options.day_seconds, engine=options.engine)
@@ -37,13 +38,13 @@ def main() -> int:
         folder = (options.keep or Path(temporary)) / "stack"
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            return play(folder, pace, Console(width=140), options.picture)
+            return play(folder, pace, Console(width=140), options.picture, options.limit)
         except StackError as error:
             print(error, file=sys.stderr)
             return 1
 
 
-def play(folder: Path, pace: Pace, console: Console, picture: Path | None) -> int:
+def play(folder: Path, pace: Pace, console: Console, picture: Path | None, limit_seconds: float) -> int:
     """Start servers and roles, watch them, sum up."""
     started = time.monotonic()
     for name in ("kafka", "postgres"):
@@ -57,7 +58,7 @@ def play(folder: Path, pace: Pace, console: Console, picture: Path | None) -> in
             console.print(f"{time.monotonic() - started:3.0f} s  {len(scene.processes)} processes are up")
             records = watch(
                 scene,
-                LIMIT_SECONDS,
+                limit_seconds - (time.monotonic() - started),
                 lambda record: console.print(f"{time.monotonic() - started:3.0f} s  {'  '.join(cells_of(record))}"),
             )
             story = story_of(scene, records)
