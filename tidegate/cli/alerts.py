@@ -175,12 +175,10 @@ def list_alerts(home: Path, store: str | None, run_id: str | None, as_json: bool
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode([listed(each) for each in requests]), indent=2))
         return
-    columns = ("received", "alert", "began", "status", "decided", "answered", "rows", "calls", "outcome", "table")
-    table = Table(*columns)
+    table = Table("received", "alert", "status", "seconds", "rows", "calls", "outcome", "table")
+    names = ("received", "alert", "status", "seconds", "rows", "llm_calls", "outcome", "table_version")
     for request in map(listed, requests):
-        shown = [request[name] for name in ("received", "alert", "starts_at", "status", "decided", "answered", "rows",
-                                            "llm_calls", "outcome", "table_version")]  # fmt: skip
-        table.add_row(*("–" if value is None else str(value) for value in shown))
+        table.add_row(*("–" if request[name] is None else str(request[name]) for name in names))
     console = Console()
     (console if console.is_terminal else Console(width=PIPED_WIDTH)).print(table)
 
@@ -202,6 +200,7 @@ def listed(request: AlertRequest) -> dict[str, Any]:
         "status": request.status.value,
         "decided": None if decision is None else iso_utc(decision.decided_ms),
         "answered": None if request.answered_ms is None else iso_utc(request.answered_ms),
+        "seconds": None if request.answered_ms is None else (request.answered_ms - request.received_ms) / 1_000,
         "order_id": order.order_id if order else None,
         "rows": len(order.rows) if order else None,
         "explanation": decided.explanation if decided else None,
