@@ -78,5 +78,11 @@ def test_prometheus_reaches_every_role_of_the_compose_file(scene: Scene):
     assert roles == {"worker", "evaluator", "control", "refresher", "serve", "alerts"}
 
 
+def test_the_console_shows_the_run_to_people(scene: Scene):
+    page = httpx.get(f"{scene.console}/", timeout=30.0)
+    assert page.status_code == 200, scene.processes.log_tail("console")
+    assert "interest-" in page.text
+
+
 def test_all_roles_end_in_order_when_they_are_told_to(scene: Scene):
     assert set(scene.processes.stop().values()) == {0}

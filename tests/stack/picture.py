@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from tests.components import CHROMIUM
+from tests.stack.processes import StackError
 
 
 def take(url: str, path: Path) -> None:
@@ -15,6 +16,8 @@ def take(url: str, path: Path) -> None:
     ------
     ComponentMissingError
         If there is no Chromium.
+    StackError
+        If the page does not answer 200.
     """
     program = CHROMIUM.find()
     from playwright.sync_api import sync_playwright
@@ -24,7 +27,9 @@ def take(url: str, path: Path) -> None:
         browser = driver.chromium.launch(executable_path=program, headless=True, args=arguments)
         try:
             page = browser.new_page(viewport={"width": 1_280, "height": 900}, color_scheme="light")
-            page.goto(url, wait_until="load")
+            answer = page.goto(url, wait_until="load")
+            if answer is None or not answer.ok:
+                raise StackError(f"{url} answered {'nothing' if answer is None else answer.status}")
             page.screenshot(path=path, full_page=True)
         finally:
             browser.close()
