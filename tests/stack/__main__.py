@@ -67,8 +67,9 @@ def play(folder: Path, pace: Pace, console: Console, picture: Path | None, limit
             if picture is not None:
                 show(scene, picture, console)
             codes = scene.processes.stop()
-    console.print(f"{time.monotonic() - started:3.0f} s  ended: {', '.join(f'{k} {v}' for k, v in codes.items())}")
-    is_clean = not any(codes.values())
+    ended = ", ".join(f"{name} {code} in {seconds:.1f} s" for name, (code, seconds) in codes.items())
+    console.print(f"{time.monotonic() - started:3.0f} s  ended, with exit codes: {ended}")
+    is_clean = not any(code for code, _ in codes.values())
     return 0 if story.holds and is_clean else 1
 
 

@@ -69,19 +69,22 @@ class Processes:
         """Whether a process is over."""
         return self._running[name].poll() is not None
 
-    def stop(self, *names: str) -> dict[str, int]:
-        """End processes in order (SIGTERM), and return their exit codes; all of them where none is named."""
-        chosen = {name: self._running.pop(name) for name in names or tuple(self._running)}
-        for process in chosen.values():
+    def stop(self) -> dict[str, tuple[int, float]]:
+        """Ask all processes to end (SIGTERM), and return exit code and seconds of each."""
+        left = self._running
+        self._running = {}
+        begun = time.monotonic()
+        for process in left.values():
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
-        codes = {}
-        for name, process in chosen.items():
-            try:
-                codes[name] = process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                codes[name] = process.wait(STOP_SECONDS)
+        codes: dict[str, tuple[int, float]] = {}
+        while len(codes) < len(left):
+            for name, process in left.items():
+                if name not in codes and process.poll() is not None:
+                    codes[name] = (process.returncode, time.monotonic() - begun)
+                elif name not in codes and time.monotonic() - begun > STOP_SECONDS:
+                    process.kill()
+            time.sleep(0.02)
         return codes
 
     def wait_for(self, name: str, url: str, seconds: float) -> None:
