@@ -16,6 +16,7 @@ from monitoring.console.sessions import Sessions
 from refresh.serving.server import RunningService, serve
 from tidegate.cli.console_actions import StoreActions
 from tidegate.cli.console_source import StoreSource
+from tidegate.cli.finetuning import MlflowOptions
 from tidegate.cli.options import home_option
 from tidegate.cli.roles import show_log
 from tidegate.cli.stopping import stop_signal
@@ -40,6 +41,7 @@ class ConsoleSettings:
     prices: Prices = field(default_factory=Prices)
     live_seconds: int = 5
     is_https: bool = False
+    mlflow: MlflowOptions = field(default_factory=MlflowOptions)
 
 
 @click.command("console")
@@ -76,6 +78,9 @@ def console_command(
     token_price: float | None,
     call_price: float | None,
     currency: str,
+    mlflow_url: str | None,
+    mlflow_model: str,
+    mlflow_alias: str,
     is_https: bool,
 ) -> None:
     """Show a run to people: is it fresh, what drifted, what was decided and why, what it cost; and let them act.
@@ -96,6 +101,7 @@ def console_command(
         prices=Prices(token_price, call_price, currency),
         live_seconds=max(1, parse_duration(live_every, name="--live-every") // 1_000),
         is_https=is_https,
+        mlflow=MlflowOptions(mlflow_url, mlflow_model, mlflow_alias),
     )
     show_log()
     with stop_signal() as stop:
@@ -121,7 +127,7 @@ def serve_console(settings: ConsoleSettings, stop: threading.Event, on_ready: Ca
 def running_console(settings: ConsoleSettings, clock: Clock) -> Iterator[RunningService]:
     """Start a console in a thread of this process; stopped at the end. Raises as `serve_console` does."""
     with closing(StoreSource(settings.home, settings.store, settings.tables, settings.run_id, clock)) as source:
-        actions = StoreActions(source, settings.home, clock)
+        actions = StoreActions(source, settings.home, clock, settings.mlflow.registry())
         sessions = Sessions(clock, settings.tokens)
         options = ConsoleOptions(
             host=settings.host,

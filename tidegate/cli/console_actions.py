@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from refresh.finetune.mlflow_registry import MlflowRegistry
 from refresh.gates.aside import Candidates
 from tidegate.cli.console_source import StoreSource
 from tidegate.cli.finetuning import Bench
@@ -16,11 +17,17 @@ from tidegate.errors import RequestError
 
 @dataclass(frozen=True, slots=True)
 class StoreActions:
-    """Rolls back, overrides and decides on fine-tunes; what it returns says what was done."""
+    """Rolls back, overrides and decides on fine-tunes; what it returns says what was done.
+
+    Attributes
+    ----------
+    registry : MlflowRegistry, optional     told of weights that go into service
+    """
 
     source: StoreSource
     home: Path
     clock: Clock
+    registry: MlflowRegistry | None = None
 
     def roll_back(self, to: int, *, serving: int | None, why: str, who: str) -> str:
         """Let another version serve, if `serving` still does.
@@ -64,7 +71,7 @@ class StoreActions:
         database = self.source.database()
         if database is None or verdict not in ("approve", "reject"):
             raise RequestError(f"there is nothing to {verdict or 'decide'}", "Open the page again")
-        desk = Bench(self.home, database, self.clock).desk
+        desk = Bench(self.home, database, self.clock, self.registry).desk
         record = desk.decide(fine_tune_id, FineTuneAction(verdict), by=who, reason=why, revision=revision)
         self.source.forget()
         return f"Fine-tune {record.fine_tune_id} is {record.status}."
