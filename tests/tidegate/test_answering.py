@@ -19,13 +19,16 @@ from stream.checkpoint import Checkpoint, Marks, Progress
 from stream.closing import PaneCloser
 from stream.database import Database
 from stream.drift_board import TAKEN_FOR_SECONDS, DriftBoard
+from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from stream.reorder import END_OF_TIME_MS
 from stream.schema import drift_parts
 from stream.shard_store import ShardStore, join_run
 from stream.shared_codes import SharedCodes
+from tests.fine_tunes import flag
 from tidegate.cli.answering import Controller, RefreshRole, is_over, next_unrecorded
 from tidegate.cli.assembly import deciding_of
+from tidegate.cli.deciding import Deciding
 from tidegate.cli.engine_keeper import FrequencyKeeper
 from tidegate.cli.evaluating import Evaluator
 from tidegate.cli.measuring import Measuring
@@ -34,7 +37,7 @@ from tidegate.cli.refreshing import Refreshing
 from tidegate.cli.stream_settings import drift_options, sequence_options
 from tidegate.clock import ManualClock
 from tidegate.config import load_settings
-from tidegate.contracts import FineTune, OrderPlaced
+from tidegate.contracts import FineTune, FineTuneStatus, OrderPlaced
 from tidegate.counts import BucketedCounts, pack_transitions
 from tidegate.errors import ConfigError
 from tidegate.group_config import GroupSettings
@@ -334,3 +337,26 @@ def test_panes_expire_but_for_those_that_something_rests_on(new_world: Callable[
     assert set(records) >= {0, 1, N_PANES - 1}
     assert 2 not in records
     assert decode_record(records[N_PANES - 1]).pane == N_PANES - 1
+
+
+def test_the_fine_tune_of_a_flag_is_recorded_with_its_pane_wherever_a_role_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conclude = Deciding.conclude
+
+    def flagging(self: Deciding, *args: Any) -> PaneRecord:
+        record = conclude(self, *args)
+        if record.pane != 2 or record.decision is None:
+            return record
+        raised = flag(record.window_end_ms)
+        return msgspec.structs.replace(record, decision=msgspec.structs.replace(record.decision, flag=raised))
+
+    monkeypatch.setattr(Deciding, "conclude", flagging)
+    undisturbed = World(tmp_path / "undisturbed")
+    undisturbed.advance_to_the_end()
+    (made,) = StoredFineTunes(undisturbed.database).list()
+    assert (made.fine_tune_id, made.run_id, made.status) == (f"run-{3 * PANE_MS}", "run", FineTuneStatus.FLAGGED)
+    for fatal in range(2, undisturbed.points.n, 6):
+        world = World(tmp_path / str(fatal), Points(fatal))
+        world.advance_to_the_end()
+        assert [each.flag for each in StoredFineTunes(world.database).list()] == [made.flag], fatal
