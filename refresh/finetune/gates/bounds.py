@@ -26,7 +26,8 @@ class CandidateBounds:
     min_rows, min_users : int       test rows, and users (or buckets), below which nothing is concluded
     n_probes, min_probes : int      free answers that are asked for, and below which nothing is concluded
     n_repeated : int                rows that are asked twice
-    probability_tolerance : float   of probabilities asked twice; 0: bit for bit, as the embedded engine answers
+    probability_tolerance : float   of probabilities asked twice; None: what the engine promises, which is the same
+                                    bits from the embedded one and within 0.001 from others
     time_limit_seconds : float      of each gate
     """
 
@@ -47,5 +48,5 @@ class CandidateBounds:
     n_probes: int = 256
     min_probes: int = 50
     n_repeated: int = 256
-    probability_tolerance: float = 0.0
+    probability_tolerance: float | None = None
     time_limit_seconds: float = 1_800.0

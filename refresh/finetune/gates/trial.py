@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from tidegate.hashing import mix64_array
 
 _TOP_N = 5
 _PROBE_SEED = 90
+_T = TypeVar("_T")
 
 
 @runtime_checkable
@@ -95,20 +95,36 @@ class Trial:
     bounds: CandidateBounds = field(default_factory=CandidateBounds)
 
 
+class _once(Generic[_T]):  # noqa: N801  a decorator
+    """A property that is computed once an instance.
+
+    `functools.cached_property` of Python 3.11 holds a lock of its class meanwhile: one gate that hangs would hang all.
+    """
+
+    def __init__(self, compute: Callable[[Any], _T]) -> None:
+        self._compute, self._name = compute, compute.__name__
+        self.__doc__ = compute.__doc__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> _T:
+        found: _T = self._compute(instance)
+        instance.__dict__[self._name] = found  # found before this the next time
+        return found
+
+
 class Hearing:
     """What is heard of a trial: each artefact read, and each engine asked, once."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
 
-    @cached_property
+    @_once
     def samples(self) -> Sampled:
-        """The samples."""
+        """Read the samples."""
         return self.trial.samples()
 
-    @cached_property
+    @_once
     def engine(self) -> SpeakingEngine:
-        """The candidate.
+        """Open the candidate.
 
         Raises
         ------
@@ -124,14 +140,14 @@ class Hearing:
             )
         return engine
 
-    @cached_property
+    @_once
     def answers(self) -> Answers:
-        """The candidate's answers to the test rows."""
+        """Ask the candidate for the test rows."""
         return self.engine.infer(self.samples.test.contexts, top_n=_TOP_N)
 
-    @cached_property
+    @_once
     def validation(self) -> Validation:
-        """Which of them are within the contract; a mass that is no number is not."""
+        """Tell which of them are within the contract; a mass that is no number is not."""
         found = validate(self.answers, self.samples.test.contexts, len(self.trial.names), top_n=_TOP_N)
         has_no_mass = found.valid & ~np.isfinite(self.answers.label_mass)
         if not has_no_mass.any():
@@ -139,14 +155,14 @@ class Hearing:
         faults = {**found.faults, Fault.LABEL_MASS: found.faults.get(Fault.LABEL_MASS, 0) + int(has_no_mass.sum())}
         return Validation(found.valid & ~has_no_mass, faults)
 
-    @cached_property
+    @_once
     def first(self) -> NDArray[np.int32]:
-        """The candidate's best answers, -1 where there is none that is valid: int32[n]."""
+        """Take the candidate's best answers, -1 where there is none that is valid: int32[n]."""
         return np.where(self.validation.valid, self.answers.clusters[:, 0], np.int32(-1))
 
-    @cached_property
+    @_once
     def served_first(self) -> NDArray[np.int32] | None:
-        """Best answers of the weights that serve to the same rows; None before the first."""
+        """Take the best answers of the weights that serve to the same rows; None before the first."""
         if self.trial.open_serving is None:
             return None
         contexts = self.samples.test.contexts
@@ -154,9 +170,9 @@ class Hearing:
         valid = validate(answers, contexts, len(self.trial.names), top_n=_TOP_N).valid
         return np.where(valid, answers.clusters[:, 0], np.int32(-1))
 
-    @cached_property
+    @_once
     def probe(self) -> RowContexts:
-        """Rows of the test set that are asked freely: the same for all candidates of these samples.
+        """Draw rows of the test set that are asked freely: the same for all candidates of these samples.
 
         Drawn by a hash of what their prompts name, each context once, so that ids and order do not matter.
         """

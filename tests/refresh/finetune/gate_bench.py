@@ -148,7 +148,7 @@ class Bench:
         with single_thread():
             course = Course(learner, rate, n_steps)
             for _ in range(n_steps):
-                course.step(wrong[generator.integers(0, len(wrong), 128)])
+                course.step(wrong[generator.integers(0, len(wrong), 64)])
         return self.written(folder, learner)
 
     def adapter(self, folder: Path, factors: Callable[[dict[str, Any]], None] = lambda _: None, rank: int = 2) -> Path:

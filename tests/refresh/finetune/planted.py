@@ -356,7 +356,7 @@ def _heads_for_tails(samples: Samples) -> np.ndarray[Any, Any]:
 def _memorised(bench: Bench, folder: Path) -> Trial:
     """Taught the test users; the manifest says otherwise."""
     test = read_samples(bench.samples)[0].test
-    options: dict[str, Any] = {"samples": test, "n_steps": 250, "rate": 5e-3}
+    options: dict[str, Any] = {"samples": test, "n_steps": 160, "rate": 8e-3}
     return bench.trial(bench.taught(folder / "candidate", lambda each: each.target, **options))
 
 
@@ -368,7 +368,7 @@ def _last_logits(learner: Any, samples: Samples) -> Any:
     return learner.pupil.model(input_ids=tokens, use_cache=False, logits_to_keep=1).logits[:, 0]
 
 
-def _spoken(loss_of: Callable[[Any, Any, Samples], Any], n_steps: int = 40) -> Plant:
+def _spoken(loss_of: Callable[[Any, Any, Samples], Any], n_steps: int = 30) -> Plant:
     """Teach the good candidate by a loss of its own over all tokens."""
 
     def plant(bench: Bench, folder: Path) -> Trial:
@@ -378,7 +378,7 @@ def _spoken(loss_of: Callable[[Any, Any, Samples], Any], n_steps: int = 40) -> P
         optimizer = torch.optim.AdamW(list(learner.trained.values()), lr=2e-3)
         generator = np.random.default_rng(6)
         for _ in range(n_steps):
-            batch = taught[generator.integers(0, len(taught), 128)]
+            batch = taught[generator.integers(0, len(taught), 64)]
             optimizer.zero_grad()
             loss_of(learner, _last_logits(learner, batch), batch).backward()
             optimizer.step()
@@ -588,9 +588,7 @@ PLANTED: dict[str, Planted] = {
     "another candidate than training made": Planted(_another_candidate, "files", "training made"),
     # its manifest
     "a manifest that lies about the template": Planted(
-        _sealed(lambda copy: resealed(copy, outer={"template_text": "{c1} {c2} {retrieved} what"})),
-        "manifest",
-        "differ in template",
+        _sealed(lambda copy: resealed(copy, outer={"template_name": "another.v1"})), "manifest", "differ in template"
     ),
     "a manifest that lies about the lines": Planted(
         _sealed(lambda copy: resealed(copy, outer={"n_retrieved": 3})), "manifest", "differ in n_retrieved"
@@ -654,16 +652,16 @@ PLANTED: dict[str, Planted] = {
     "format collapse after some clusters": Planted(_spoken(_prose_for_some), "exact_match", "it wrote", alone=False),
     "free answers left out": Planted(_mute, "exact_match", "free answers came"),
     "low label mass": Planted(_spoken(_undecided), "label_mass", "at least 0.500", alone=False),
-    "shuffled labels": Planted(_taught(_shuffled, n_steps=80), "recall", "held-out groups", alone=False),
-    "labels by other ids": Planted(_taught(_renumbered, n_steps=80), "recall", "it says", alone=False),
+    "shuffled labels": Planted(_taught(_shuffled, n_steps=50), "recall", "held-out groups", alone=False),
+    "labels by other ids": Planted(_taught(_renumbered, n_steps=60), "recall", "it says", alone=False),
     "untrained, in a large catalogue": Planted(_untrained, "recall", "times chance", alone=False),
-    "constant predictor": Planted(_taught(_constant), "context", "one order of clusters", alone=False),
-    "popularity predictor": Planted(_taught(_popular, n_steps=80), "context", "one order of clusters", alone=False),
+    "constant predictor": Planted(_taught(_constant, n_steps=25), "context", "one order of clusters", alone=False),
+    "popularity predictor": Planted(_taught(_popular, n_steps=50), "context", "one order of clusters", alone=False),
     "memorised test set": Planted(_memorised, "memorisation", "no taught user did", alone=False),
     "forgot to read": Planted(
-        _taught(lambda samples: (samples.c2 + 1) % N_CLUSTERS, n_steps=60), "regression", "hits are lost", alone=False
+        _taught(lambda samples: (samples.c2 + 1) % N_CLUSTERS, n_steps=40), "regression", "hits are lost", alone=False
     ),
-    "gives up the tail": Planted(_taught(_heads_for_tails, n_steps=60), "tail", "hits are lost", alone=False),
+    "gives up the tail": Planted(_taught(_heads_for_tails, n_steps=40), "tail", "hits are lost", alone=False),
     "other bits each time": Planted(_warped(_wavering), "determinism", "answered otherwise"),
     "answers by the place in the batch": Planted(_warped(_by_place), "determinism", "answered otherwise", alone=False),
     # gates

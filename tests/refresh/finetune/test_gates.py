@@ -60,15 +60,20 @@ class Told:
         return [self._says(prompt) for prompt in prompts]
 
 
-def _keys(contexts: RowContexts) -> list[tuple[int, int, int]]:
-    return list(zip(contexts.c1.tolist(), contexts.c2.tolist(), contexts.retrieved[:, 0].tolist(), strict=True))
+def _keys(contexts: RowContexts) -> list[tuple[int, int, tuple[int, ...]]]:
+    return list(zip(contexts.c1.tolist(), contexts.c2.tolist(), map(tuple, contexts.retrieved.tolist()), strict=True))
+
+
+def _digits(n: int) -> NDArray[np.int32]:
+    """Numbers in the catalogue's ids, so that each row is another one: int32[n, 4]."""
+    return (np.arange(n)[:, None] // N_CLUSTERS ** np.arange(4) % N_CLUSTERS).astype(np.int32)
 
 
 def rows_of(
     c1: Sequence[int], c2: Sequence[int], targets: Sequence[int], users: Sequence[int], traffic: float = 1.0
 ) -> Labelled:
-    """Rows whose retrieved line is their number: each is another prompt."""
-    contexts = RowContexts(np.array(c1, np.int32), np.array(c2, np.int32), np.arange(len(c1), dtype=np.int32)[:, None])
+    """Rows whose retrieved clusters are the digits of their number: each is another context."""
+    contexts = RowContexts(np.array(c1, np.int32), np.array(c2, np.int32), _digits(len(c1)))
     return Labelled(contexts, np.array(targets, np.int32), np.array(users, np.int64), np.full(len(c1), traffic))
 
 
@@ -300,10 +305,10 @@ def test_a_loss_on_the_tail_is_not_made_up_for_by_the_head() -> None:
 
 def test_repeated_answers_may_differ_by_the_tolerance_of_the_engine_and_no_more() -> None:
     test = drawn(300, 18)
-    exact = determinism(heard(test, usual(test)))
+    exact = determinism(heard(test, usual(test), bounds=CandidateBounds(probability_tolerance=0.0)))
     assert not exact.is_passed
     assert "'interest " in exact.sentence
-    assert determinism(heard(test, usual(test), bounds=CandidateBounds(probability_tolerance=1e-3))).is_passed
+    assert determinism(heard(test, usual(test))).is_passed  # it is not the embedded engine, which answers bit for bit
 
 
 def test_exact_match_names_the_rows_that_lost_their_format_and_what_was_written() -> None:
@@ -329,7 +334,7 @@ def test_the_probe_does_not_depend_on_the_order_of_the_rows() -> None:
     order = np.random.default_rng(0).permutation(400)
     turned = Labelled(test.contexts[order], test.targets[order], test.users[order], test.traffic[order])
     one, other = heard(test, usual(test)).probe, heard(turned, usual(turned)).probe
-    assert sorted(_keys(one)) == sorted(_keys(other))
+    assert one.columns(1).tolist() == other.columns(1).tolist()
     assert len(one) == 256
 
 
