@@ -25,6 +25,11 @@ from tidegate.contracts import FineTune, FineTuneStatus
 
 _MAX_PANES_BEHIND = 2
 _MAX_UNDECIDED_PANES = 2
+_WAITS_FOR_PERSON = {
+    FineTuneStatus.PENDING_REVIEW: "waits for approval.",
+    FineTuneStatus.HALTED: "was halted by a gate.",
+    FineTuneStatus.FAILED: "has failed.",
+}
 
 
 class Freshness(StrEnum):
@@ -69,8 +74,10 @@ def judge_freshness(seen: Evidence) -> Verdict:
         return Verdict(Freshness.STALE, faults[0], tuple(faults[1:]))
     if seen.open_order is not None:
         return Verdict(Freshness.REFRESHING, _refreshing_now(seen, seen.open_order))
-    # Nothing is decided at the end of a source's last pane: the one before says what was done about drift.
-    last = next((pane for pane in reversed(seen.panes) if pane.explanation is not None), seen.panes[-1])
+    last = seen.panes[-1]
+    if last.is_drifting and last.explanation is None:
+        # Nothing is decided at the end of a source's last pane: the one before says what was done about drift.
+        last = next((pane for pane in reversed(seen.panes) if pane.explanation is not None), last)
     if last.is_drifting and last.order is not None:
         return Verdict(Freshness.REFRESHING, _refreshed(last, seen), _ending(seen))
     return Verdict(Freshness.FRESH, _fresh(last, seen), _ending(seen))
@@ -216,9 +223,10 @@ def waiting(
         if each.problem and tables and each.version == tables.serving
     ]
     found += [
-        Waiting(f"Fine-tune {each.fine_tune_id} waits for approval.", "/fine-tunes")
+        Waiting(f"Fine-tune {each.fine_tune_id} {_WAITS_FOR_PERSON[each.status]}", "/fine-tunes")
+        for status in _WAITS_FOR_PERSON
         for each in fine_tunes
-        if each.status is FineTuneStatus.PENDING_REVIEW
+        if each.status is status
     ]
     found += [
         Waiting(f"Order {each.order_id} was held back by its gates, and may be overridden.", "/orders")

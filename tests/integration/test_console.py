@@ -21,6 +21,7 @@ from stream.fine_tune_book import StoredFineTunes
 from tests.components import AXE
 from tests.monitoring.console_world import GATES, MARKUP, fine_tune
 from tests.runs import SYNTHETIC, run_quietly, small_log
+from tidegate.cli import finetuning
 from tidegate.cli.console import ConsoleSettings, running_console
 from tidegate.clock import SystemClock
 from tidegate.contracts import FineTune, FineTuneStatus, Trigger
@@ -298,6 +299,30 @@ def test_a_fine_tune_is_rejected_by_keys_alone(console: Open, home: Path) -> Non
         "the samples are of one week",
         True,
     )
+
+
+def test_a_fine_tune_is_approved_by_click(console: Open, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Candidate:
+        fingerprint = "c0ffee"
+
+    class Service:
+        def carry_out(self, record: FineTune, _: object) -> FineTune:
+            return record
+
+    monkeypatch.setattr(finetuning, "open_candidate", lambda _: Candidate)
+    monkeypatch.setattr(finetuning, "weights_serving_of", lambda *_: Service())
+    seen = console()
+    seen.log_in()
+    page = seen.go("/fine-tunes")
+    page.get_by_role("link", name="Approve ft-1").click()
+    page.get_by_label("Why").fill("better on the held-out week")
+    page.get_by_role("button", name="Approve it").click()
+    page.get_by_text("Fine-tune ft-1 is approved.").wait_for()
+    assert page.get_by_role("link", name="Approve ft-1").count() == 0
+    with closing(Database(home / "runs.db")) as database:
+        record = StoredFineTunes(database).get("ft-1")
+    assert record is not None
+    assert (record.status, record.steps[-1].by) == (FineTuneStatus.APPROVED, "Ana")
 
 
 def _tab_to(page: Page, text: str) -> None:

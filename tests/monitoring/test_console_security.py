@@ -7,6 +7,8 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from monitoring.console.guard import HEADERS, MAX_FORM_BYTES, Guard
 from monitoring.console.sessions import COOKIE
@@ -69,8 +71,8 @@ def test_a_deed_needs_the_secret_of_its_own_session(csrf: str | None) -> None:
     visitor.log_in()
     other = Visitor(full()).log_in()
     for path, form in DEEDS.items():
-        for given in (csrf, other):
-            answer = visitor.post(path, form if given is None else {**form, "csrf": given})
+        for secret in (csrf, other):
+            answer = visitor.post(path, form if secret is None else {**form, "csrf": secret})
             assert answer.status_code == 403
             assert "not of this session" in answer.text
     assert visitor.actions.done == []
@@ -312,3 +314,30 @@ def test_the_token_is_in_no_page_and_no_address() -> None:
         assert TOKEN not in answer.text
         assert TOKEN not in str(answer.headers)
     assert 'method="post" action="/login"' in Visitor(full()).get("/login").text
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    path=st.sampled_from([*PAGES, *DEEDS, "/logout", "/static/console.js", "/static/../app.py", "/healthz"]),
+    method=st.sampled_from(["GET", "POST", "PUT", "HEAD"]),
+    fields=st.dictionaries(
+        st.sampled_from(
+            ["to", "old", "new", "pane", "panes", "show", "before", "id", "verdict", "order", "next", "why", "csrf"]
+        ),
+        st.text(max_size=40) | st.integers().map(str),
+    ),
+    is_logged_in=st.booleans(),
+)
+def test_whatever_is_asked_is_answered_and_is_no_fault_of_ours(
+    path: str, method: str, fields: dict[str, str], is_logged_in: bool
+) -> None:
+    visitor = Visitor(full())
+    if is_logged_in:
+        fields = {**fields, "csrf": visitor.log_in()}
+    path = path.partition("?")[0]
+    answer = asyncio.run(
+        visitor.ask(method, path, data=fields) if method == "POST" else visitor.ask(method, path, params=fields)
+    )
+    assert answer.status_code < 500
+    assert "<img" not in answer.text or path.startswith("/static")
+    assert answer.headers["content-security-policy"]

@@ -184,9 +184,14 @@ def test_without_run_table_or_pane_there_is_no_verdict() -> None:
 
 def test_what_waits_for_a_person_is_listed_the_gravest_first() -> None:
     tables = replace(versions(3), serving=3)
-    found = waiting(
-        [held(), replace(held(), is_publishable=False)], [fine_tune(), fine_tune(FineTuneStatus.SERVING)], tables
-    )
-    assert [each.path for each in found] == ["/tables", "/fine-tunes", "/orders"]
+    tunes = [
+        fine_tune(status) for status in (FineTuneStatus.FAILED, FineTuneStatus.PENDING_REVIEW, FineTuneStatus.SERVING)
+    ]
+    found = waiting([held(), replace(held(), is_publishable=False)], tunes, tables)
+    assert [each.path for each in found] == ["/tables", "/fine-tunes", "/fine-tunes", "/orders"]
+    assert [each.sentence for each in found[1:3]] == [
+        "Fine-tune ft-1 waits for approval.",
+        "Fine-tune ft-1 has failed.",
+    ]
     assert "a byte of clusters.npy differs" in found[0].sentence
     assert waiting([], [], None) == ()

@@ -223,9 +223,12 @@ class StoreSource:
         ledger, _, flags, _ = chosen
         pane_ms = _duration_of(_settings_of(flags), "pane")
         recorded = ledger.last_pane(RECORDS)
-        panes = (ledger.state().closed_pane, ledger.last_pane(REPORTS), ledger.last_pane(DECISIONS), recorded)
+        is_shared = flags.startswith("workers ")
+        # One process that does all records a pane in the transaction that closes it for good.
+        closed = ledger.state().closed_pane if is_shared else recorded
+        panes = (closed, ledger.last_pane(REPORTS), ledger.last_pane(DECISIONS), recorded)
         ends = [None if pane is None else (pane + 1) * pane_ms for pane in panes]
-        return ProgressFacts(*ends, is_shared=flags.startswith("workers "))
+        return ProgressFacts(*ends, is_shared=is_shared)
 
     def tables(self) -> TableFacts:
         """Versions of the table."""
