@@ -23,6 +23,8 @@ class FakeServer:
     bodies : requests for completions, as they came
     replies : answers to the next requests for completions
     served : names of its models
+    adapters : folders of those that it has loaded, by name; None where it loads none
+    unloaded : names of those that it let go of
     n_logprobs : best tokens it returns at the most
     """
 
@@ -30,6 +32,8 @@ class FakeServer:
         self.codes, self.replies, self.bodies = codes, list[Reply](), list[dict[str, Any]]()
         self.served, self.n_logprobs, self.headers = ["fake"], 5, list[dict[str, str]]()
         self.n_tokens_per_code = 1
+        self.adapters: dict[str, str] | None = {}
+        self.unloaded: list[str] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
@@ -78,18 +82,41 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.send(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.fake.served]})
+        data = [{"id": name, "object": "model"} for name in self.fake.served]
+        data += [{"id": name, "object": "model", "parent": "fake"} for name in self.fake.adapters or ()]
+        self.send(200, {"object": "list", "data": data})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path.endswith("_lora_adapter"):
+            self._adapt(body)
+            return
         self.fake.bodies.append(body)
         self.fake.headers.append(dict(self.headers))
         if self.fake.replies:
             self.fake.replies.pop(0)(self, body)
+        elif not all(isinstance(prompt, str) for prompt in body["prompt"]):
+            self.send(400, {"error": {"message": "a prompt is a text"}})
         elif (body.get("logprobs") or 0) > self.fake.n_logprobs:
             self.send(400, {"error": {"message": f"logprobs must be at most {self.fake.n_logprobs}"}})
         else:
             self.send(200, self.fake.complete(body))
+
+    def _adapt(self, body: dict[str, str]) -> None:
+        name, adapters = body["lora_name"], self.fake.adapters
+        if adapters is None:
+            self.send(404, {"detail": "Not Found"})
+        elif self.fake.replies:
+            self.fake.replies.pop(0)(self, body)
+        elif self.path.endswith("/load_lora_adapter") and name in adapters:
+            self.send(400, {"error": {"message": f"The lora adapter '{name}' has already been loaded."}})
+        elif self.path.endswith("/load_lora_adapter"):
+            adapters[name] = body["lora_path"]
+            self.send_bytes(200, b"Success")
+        else:
+            del adapters[name]
+            self.fake.unloaded.append(name)
+            self.send_bytes(200, b"Success")
 
     def send(self, status: int, record: object, **headers: str) -> None:
         self.send_bytes(status, json.dumps(record).encode(), **headers)
