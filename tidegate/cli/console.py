@@ -65,6 +65,15 @@ class ConsoleSettings:
 @click.option("--price-per-call", "call_price", type=click.FloatRange(min=0), help="Instead: what one call costs.")
 @click.option("--currency", default="", help="Of the prices, to be shown beside costs.")
 @click.option(
+    "--mlflow-url", envvar="TIDEGATE_MLFLOW_URL", help="MLflow's server: weights that are approved here are registered."
+)
+@click.option(
+    "--mlflow-model", envvar="TIDEGATE_MLFLOW_MODEL", default="tidegate", show_default=True, help="Name there."
+)
+@click.option(
+    "--mlflow-alias", envvar="TIDEGATE_MLFLOW_ALIAS", default="serving", show_default=True, help="Alias of what serves."
+)
+@click.option(
     "--https", "is_https", is_flag=True, help="Something before the console speaks TLS: cookies go over it only."
 )
 def console_command(
