@@ -45,7 +45,7 @@ class LoraLearner:
     """
 
     kind = CandidateKind.LORA
-    why_from_nothing = None
+    why_from_nothing: str | None = None
 
     def __init__(self, model: Any, code_model: CodeModel, base: str, tokenizer_sha256: str) -> None:
         self._model, self._asked = model, code_model
