@@ -1,0 +1,1 @@
+"""Alerts held against simulated days: the real pipeline's own metrics, under the real rules."""
