@@ -29,6 +29,7 @@ from refresh.finetune.user_groups import PARTS
 from refresh.served_weights import ServedWeights, served_weights
 from refresh.weights import WeightsStore
 from stream.database import Database
+from stream.ledger import RECORDS, Ledger
 from stream.run_reader import RunReader
 from tidegate.cli.engine_settings import asking_of, engine_options, server_options, template_of
 from tidegate.cli.history import reach_panes
@@ -60,7 +61,7 @@ class Base(msgspec.Struct, frozen=True):
 class FlaggedRun:
     """A run as it was when a fine-tune was flagged."""
 
-    reader: RunReader
+    reader: Ledger
     settings: RunSettings
     pane_ms: int
     window_panes: int
@@ -73,9 +74,9 @@ class FlaggedRun:
 
     def panes(self) -> list[PaneCounts]:
         """Read the counts of the closed panes that evidence looks at, up to the flag's."""
-        known = sorted(self.reader.records())
-        first = max(known[0], self.flag.pane - reach_panes(self.window_panes) + 1)
-        return [PaneCounts(pane, self.reader.counts(pane, pane)) for pane in range(first, self.flag.pane + 1)]
+        first = self.flag.pane - reach_panes(self.window_panes) + 1
+        is_known = [pane for pane in range(first, self.flag.pane + 1) if self.reader.get(RECORDS, pane) is not None]
+        return [PaneCounts(pane, self.reader.counts(pane, pane)) for pane in is_known]
 
 
 def flagged_run(database: Database, home: Path, record: FineTune) -> FlaggedRun:
@@ -101,8 +102,8 @@ def flagged_run(database: Database, home: Path, record: FineTune) -> FlaggedRun:
             place=record.run_id,
         )
     sequences = sequence_options(settings)
-    reader = RunReader(database, record.run_id)
-    body = reader.records().get(record.flag.window_end_ms // sequences.pane_ms - 1)
+    reader = Ledger(database, record.run_id)
+    body = reader.get(RECORDS, record.flag.window_end_ms // sequences.pane_ms - 1)
     if body is None:
         raise FineTuneError(
             "the store no longer has the pane that flagged it",
@@ -215,9 +216,10 @@ def serving_weights(run: FlaggedRun) -> ServedWeights | None:
     version = store.serving()
     if version is not None:
         return served_weights(store.path(version.version))
-    bodies = run.reader.records()
-    last = decode_record(bodies[max(bodies)])
-    folder = Path(last.model) if last.model else run.settings.model
+    pane = run.reader.last_pane(RECORDS)
+    body = None if pane is None else run.reader.get(RECORDS, pane)
+    model = None if body is None else decode_record(body).model
+    folder = Path(model) if model else run.settings.model
     return None if folder is None else served_weights(folder)
 
 

@@ -151,9 +151,9 @@ def run_fine_tune(
         if fine_tune:
             ended = [runner.run(fine_tune)]
         else:
-            ended = list(_run_all(bench, runner, stop))
+            ended = list(_run_all(bench, runner, stop, tells=webhook_url is not None))
             while follow and not stop.wait(_LOOK_SECONDS):
-                ended = list(_run_all(bench, runner, stop))
+                ended = list(_run_all(bench, runner, stop, tells=webhook_url is not None))
     if as_json:
         _print_json(ended[0] if fine_tune else ended)
     else:
@@ -161,9 +161,9 @@ def run_fine_tune(
     return int(any(record.status in (FineTuneStatus.HALTED, FineTuneStatus.FAILED) for record in ended))
 
 
-def _run_all(bench: Bench, runner: Runner, stop: threading.Event) -> Iterator[FineTune]:
+def _run_all(bench: Bench, runner: Runner, stop: threading.Event, *, tells: bool) -> Iterator[FineTune]:
     """Run what waits; those that somebody else works on, or has decided on meanwhile, are left to them."""
-    for name in bench.waiting():
+    for name in bench.waiting(tells=tells):
         if stop.is_set():
             return
         try:

@@ -132,10 +132,14 @@ class Bench:
                 place=record.fine_tune_id,
             )
 
-    def waiting(self) -> list[str]:
-        """Names of the fine-tunes that a machine can go on with, or has to tell a person of; the oldest flag first."""
-        records = reversed(self.book.list())
-        return [each.fine_tune_id for each in records if _waits(each)]
+    def waiting(self, *, tells: bool) -> list[str]:
+        """Names of the fine-tunes that a machine can go on with, the oldest flag first.
+
+        Parameters
+        ----------
+        tells : bool    there is a webhook: those are among them that persons were not told of yet
+        """
+        return [each.fine_tune_id for each in reversed(self.book.list()) if _waits(each, tells=tells)]
 
     def runner(
         self,
@@ -173,10 +177,10 @@ class Bench:
             yield bars.show
 
 
-def _waits(record: FineTune) -> bool:
+def _waits(record: FineTune, *, tells: bool) -> bool:
     if record.status is FineTuneStatus.FLAGGED or record.status in WORKING:
         return True
-    return record.status in NEEDS_PERSON and record.n_told_steps < len(record.steps)
+    return tells and record.status in NEEDS_PERSON and record.n_told_steps < len(record.steps)
 
 
 @contextmanager
