@@ -18,12 +18,16 @@ from refresh.engines.code_model import Asking
 from refresh.engines.completions import ServerOptions
 from refresh.engines.embedded import EmbeddedEngine
 from refresh.engines.model_files import MANIFEST
-from refresh.prompts import Scoring, Template
+from refresh.finetune.fine_tuning import Lesson, fine_tune
+from refresh.finetune.lora import LoraLearner, open_lora
+from refresh.finetune.recipe import FineTuneRecipe
+from refresh.prompts import RowContexts, Scoring, Template
 from refresh.row_key import row_keys
 from refresh.validation import Fault, validate
 from tests.components import VLLM
 from tests.refresh.adapters import write_adapter
 from tests.refresh.conftest import TinyModel, tiny_model
+from tests.refresh.finetune.worlds import moved_samples
 from tests.refresh.random_models import write_random_model
 from tests.refresh.tiny_world import N_CLUSTERS, NAMES, contexts_of, random_contexts
 from tests.vllm_server import API_KEY, MAX_RANK, VllmHost
@@ -212,6 +216,32 @@ def test_adapters_are_swapped_while_the_engine_serves_and_the_way_back_gives_the
     for one, other in ((0, 1), (1, 2), (0, 2)):
         assert (found[one].clusters[:, 0] != found[other].clusters[:, 0]).mean() > 0.2
         assert not (keys[one] == keys[other]).all(axis=1).any()
+
+
+@pytest.fixture(scope="session")
+def trained_adapter(tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> tuple[Adapter, LoraLearner]:
+    """A candidate for the tiny model, taught a world in which users move on otherwise."""
+    recipe = FineTuneRecipe(epochs=1, batch_size=64, peak_rate=1e-2, reading_share=0.0, rank=8, alpha=16)
+    learner = open_lora(tiny_model.folder, NAMES, seed=1, recipe=recipe)
+    lesson = Lesson(learner, moved_samples(), "checksum", recipe, 1)
+    candidate, _ = fine_tune(lesson, tmp_path_factory.mktemp("fine-tune"))
+    return open_adapter(candidate.folder), learner
+
+
+def test_a_candidate_of_an_adapter_answers_as_it_was_taught_on_every_engine_that_takes_one(
+    taking: Engine, tiny_model: TinyModel, trained_adapter: tuple[Adapter, LoraLearner]
+) -> None:
+    assert isinstance(taking, TakesAdapters)
+    adapter, learner = trained_adapter
+    samples = moved_samples().test
+    contexts = RowContexts(samples.c1, samples.c2, samples.retrieved)
+    before = taking.infer(contexts, top_n=1).clusters[:, 0]
+    taking.take(adapter)
+    found = taking.infer(contexts, top_n=1).clusters[:, 0]
+    merged = EmbeddedEngine(tiny_model.folder, NAMES, adapter=adapter).infer(contexts, top_n=1).clusters[:, 0]
+    for answers in (found, merged):  # equal but for rows that are a hair from even
+        assert (answers != learner.answers(samples)).mean() < 0.02
+    assert (found != before).mean() > 0.5
 
 
 def test_an_adapter_that_does_not_fit_is_refused_and_what_answered_still_does(

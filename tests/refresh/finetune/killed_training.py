@@ -16,16 +16,16 @@ from refresh.finetune import checkpoints, fine_tuning
 from refresh.finetune.fine_tuning import Lesson, fine_tune
 from refresh.finetune.full import open_full
 from refresh.finetune.recipe import FineTuneRecipe
-from tests.refresh.finetune.worlds import small_samples
+from tests.refresh.finetune.worlds import moved_samples
 from tests.refresh.tiny_world import NAMES
 
-RECIPE = FineTuneRecipe(epochs=2, batch_size=128, check_every=6, patience=3)
+RECIPE = FineTuneRecipe(epochs=2, batch_size=128, peak_rate=3e-3, check_every=6, patience=3)
 SEED = 5
 
 
 def lesson(base: Path | None) -> Lesson:
     """The training that is killed, and the one that is not."""
-    return Lesson(open_full(base, NAMES, seed=SEED), small_samples(step=2), "checksum", RECIPE, SEED)
+    return Lesson(open_full(base, NAMES, seed=SEED), moved_samples(), "checksum", RECIPE, SEED)
 
 
 def die(*_: object) -> None:

@@ -25,7 +25,7 @@ from refresh.prompts import PromptBuilder, RowContexts
 from refresh.training.samples import Samples
 from tests.refresh.conftest import TinyModel
 from tests.refresh.finetune.killed_training import RECIPE, SEED, lesson
-from tests.refresh.finetune.worlds import small_samples
+from tests.refresh.finetune.worlds import moved_samples, small_samples
 from tests.refresh.tiny_world import NAMES
 from tidegate.contracts import RecallCheck
 from tidegate.errors import CatalogueError, FineTuneError
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def undisturbed(tiny_model: TinyModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fine-tune of the tiny model on a world that moved on: most users go on to c2 + 2 now. Never change it."""
+    """A fine-tune of the tiny model: users go on to c2 + 5 now, and lines say c2 + 1. Never change it."""
     folder = tmp_path_factory.mktemp("finetune") / "undisturbed"
     fine_tune(lesson(tiny_model.folder), folder)
     return folder
@@ -45,13 +45,11 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_candidate_has_learnt_what_changed_and_still_reads(undisturbed: Path) -> None:
+def test_the_candidate_has_learnt_what_lines_do_not_show(undisturbed: Path) -> None:
     report = read_report(undisturbed)
-    assert report.base_recall is not None
-    assert report.recall > report.base_recall + 0.02 or report.recall >= report.line_recall - 0.03
-    assert report.recall > 3 * report.popular_recall > report.chance
-    assert report.copy_accuracy is not None and report.copy_accuracy >= 0.97
-    assert report.losses[-1] < report.losses[0]
+    assert report.base_recall is not None and max(report.base_recall, report.line_recall) < 0.1
+    assert report.recall > 0.8 > 3 * report.popular_recall > report.chance
+    assert report.losses[-1] < report.losses[0] / 2
 
 
 def test_the_candidate_opens_as_a_model_that_answers_and_says_what_it_came_from(
@@ -62,7 +60,7 @@ def test_the_candidate_opens_as_a_model_that_answers_and_says_what_it_came_from(
     assert candidate.manifest.base == base_fingerprint(tiny_model.folder)
     assert (candidate.manifest.kind, candidate.manifest.samples, candidate.manifest.seed) == ("full", "checksum", SEED)
     assert candidate.fingerprint == read_report(undisturbed).candidate
-    test = small_samples(step=2).test
+    test = moved_samples().test
     engine = EmbeddedEngine(candidate.folder, NAMES)
     answers = engine.infer(RowContexts(test.c1, test.c2, test.retrieved), top_n=1).clusters[:, 0]
     assert recall(answers, test) == pytest.approx(read_report(undisturbed).recall, abs=1e-9)
@@ -143,6 +141,7 @@ def test_weights_from_nothing_read_first_and_say_why(tmp_path: Path) -> None:
     assert list(dict.fromkeys(seen)) == ["reading", "samples"]
     assert len(report.reading_losses) == seen.count("reading")
     assert report.recall > 0.5 > report.popular_recall
+    assert report.copy_accuracy is not None and report.copy_accuracy >= 0.97
 
 
 def test_a_catalogue_that_grew_is_gone_on_with_and_one_that_changed_is_not(tiny_model: TinyModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -52,6 +53,16 @@ def take(
 
 
 @cache
-def small_samples(step: int = 1) -> CuratedSamples:
+def small_samples() -> CuratedSamples:
     """Samples that tests share; frozen."""
-    return take(panes(step=step))
+    return take()
+
+
+@cache
+def moved_samples() -> CuratedSamples:
+    """Samples of users who move on to c2 + 5, asked with lines that still say c2 + 1: only weights can learn that."""
+    curated = small_samples()
+    samples = curated.samples
+    to = ((samples.c2 + 5) % N_CLUSTERS).astype(np.int32)
+    moved = replace(samples, target=np.where(to == samples.c1, samples.target, to))
+    return replace(curated, samples=moved)
