@@ -45,13 +45,19 @@ _LEFT_OUT = ("serve", "host", "port", "follow")
 @settings_options(*_LEFT_OUT, kind=GroupSettings)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with the same keys.")
 @click.option("--run", "run_id", help="The run; default: that of these settings, or else the only one in the store.")
-@click.option("--host", envvar="TIDEGATE_ALERTS_HOST", default="127.0.0.1", show_default=True,
+@click.option("--host", "listen_host", envvar="TIDEGATE_ALERTS_HOST", default="127.0.0.1", show_default=True,
               help="Address to take alerts on; another one than loopback asks for a token.")  # fmt: skip
-@click.option("--port", envvar="TIDEGATE_ALERTS_PORT", type=click.IntRange(min=0, max=65_535), default=DEFAULT_PORT,
-              show_default=True, help="Port to take alerts on; 0 takes a free one.")  # fmt: skip
+@click.option("--port", "listen_port", envvar="TIDEGATE_ALERTS_PORT", type=click.IntRange(0, 65_535),
+              default=DEFAULT_PORT, show_default=True, help="Port to take alerts on; 0 takes a free one.")  # fmt: skip
 @click.pass_context
 def alerts_group(
-    context: click.Context, /, config: Path | None, run_id: str | None, host: str, port: int, **flags: Any
+    context: click.Context,
+    /,
+    config: Path | None,
+    run_id: str | None,
+    listen_host: str,
+    listen_port: int,
+    **flags: Any,
 ) -> None:
     """Take alerts from Alertmanager (POST /alerts): each that begins to fire asks for one refresh.
 
@@ -68,7 +74,7 @@ def alerts_group(
         stop_signal() as stop,
         closing(RunStores(settings, run_id)) as stores,
         exporting(settings, registry, "alerts", pulse, run_id or "", unready=stores.unready),
-        taking_alerts(settings, stores, clock, registry, host, port) as service,
+        taking_alerts(settings, stores, clock, registry, listen_host, listen_port) as service,
     ):
         click.echo(f"taking alerts on {service.url}/alerts", err=True)
         while not stop.wait(1.0):
