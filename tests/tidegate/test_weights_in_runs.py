@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 
 from refresh.engines.adapter import open_adapter
 from refresh.engines.embedded import EmbeddedEngine
+from refresh.engines.model_files import WEIGHTS
 from refresh.finetune.book import known
 from refresh.finetune.candidate import CandidateKind
 from refresh.finetune.lifecycle import Actor, curated, flagged, judged, take, trained
@@ -46,7 +48,7 @@ from tidegate.contracts import (
     Trigger,
 )
 from tidegate.counts import unpack_pairs
-from tidegate.errors import EngineError, FineTuneError, TransitionError
+from tidegate.errors import EngineError, FineTuneError, RequestError, TransitionError
 
 # Weights that nobody taught answer anything: gates over the table are not the matter here.
 LOOSE = {"min_label_mass": 0.0, "min_exact_match": 0.0, "hit_loss_z": 1e9, "max_changed_full": 1.0}
@@ -315,3 +317,50 @@ def test_what_no_person_approved_or_was_not_judged_never_serves(home: Home):
     with pytest.raises(EngineError, match="began from the base"):
         serving.carry_out(stale, Actor("ada", 4, is_person=True))
     assert home.store.serving() == home.store.get(2)
+
+
+def said(home: Path, *arguments: str) -> Any:
+    """Output of ``tidegate weights … --json``."""
+    result = CliRunner().invoke(cli, ["weights", *arguments, "--home", str(home), "--json"])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return msgspec.json.decode(result.stdout)
+
+
+def test_versions_are_listed_with_who_let_them_serve(swapped: tuple[Home, list[PaneRecord]]):
+    home, _ = swapped
+    tuned, base = said(home.home, "list")
+    assert (tuned["version"], tuned["serves"], tuned["parent"], tuned["fine_tune_id"]) == (2, True, 1, "ft-1")
+    assert [(move["by"], move["why"], move["before"]) for move in tuned["moves"]] == [("ada", "better", 0)]
+    assert (base["version"], base["serves"], base["moves"]) == (1, False, [])
+    printed = CliRunner().invoke(cli, ["weights", "list", "--home", str(home.home), "--run", home.run_id])
+    assert "by ada: better" in printed.output
+
+
+def test_one_command_goes_back_and_says_where_there_is_nothing_to_go_back_to(
+    swapped: tuple[Home, list[PaneRecord]], tmp_path: Path
+):
+    copied = Home(Path(shutil.copytree(swapped[0].home, tmp_path / "copy")), swapped[0].weights)
+    copied.run_id = swapped[0].run_id
+    found = said(copied.home, "rollback", "--reason", "hits fell", "--by", "bob")
+    assert found == {"run_id": copied.run_id, "version": 1, "reason": "hits fell"}
+    assert (copied.store.moves()[-1].by, copied.status("ft-1")) == ("bob", FineTuneStatus.RETIRED)
+    again = CliRunner().invoke(cli, ["weights", "rollback", "--reason", "more", "--home", str(copied.home)])
+    assert isinstance(again.exception, RequestError)
+    assert "version 1 is the first there was" in str(again.exception)
+
+
+def test_damaged_versions_are_named(swapped: tuple[Home, list[PaneRecord]], tmp_path: Path):
+    copied = Path(shutil.copytree(swapped[0].home, tmp_path / "copy"))
+    assert [row["is_sound"] for row in said(copied, "verify")] == [True, True]
+    (copied / "models" / swapped[0].run_id / "v000002" / WEIGHTS).write_bytes(b"")
+    found = CliRunner().invoke(cli, ["weights", "verify", "--home", str(copied)])
+    assert found.exit_code == 1
+    assert "not the one that was judged" in found.output
+    assert "version 1 is sound" in found.output
+
+
+@pytest.mark.parametrize("flags", [[], ["--run", "other"]])
+def test_a_run_without_versions_is_named(tmp_path: Path, flags: list[str]):
+    found = CliRunner().invoke(cli, ["weights", "list", "--home", str(tmp_path), *flags])
+    assert isinstance(found.exception, RequestError)
+    assert "--run: none" in str(found.exception)
