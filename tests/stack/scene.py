@@ -210,11 +210,8 @@ def _command(
         words += ["--port", ports[f"{service.name}:{_OWN_PORTS[service.role]}"].rpartition(":")[2]]
     environment = {name: settled(value, places) for name, value in service.environment.items()}
     environment.pop("TIDEGATE_EXPOSE_METRICS", None)
-    environment |= {"TIDEGATE_STORE_FILE": str(folder / "secrets" / "store")} if service.role == "console" else {}
     environment |= {"TIDEGATE_HOME": str(folder / "home"), "FAUST_DATADIR": str(folder / "faust"), **_ONE_THREAD}
-    if service.role == "console":  # what the entry point does in its container
-        environment["TIDEGATE_STORE"] = Path(environment["TIDEGATE_STORE_FILE"]).read_text()
-    elif service.name != PRODUCER:
+    if service.name != PRODUCER and service.role != "console":
         environment["TIDEGATE_METRICS_PORT"] = ports[f"{service.name}:{_METRICS}"].rpartition(":")[2]
     return [*_PROGRAM, "--debug", *words], environment
 

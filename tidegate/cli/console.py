@@ -17,7 +17,7 @@ from refresh.serving.server import RunningService, serve
 from tidegate.cli.console_actions import StoreActions
 from tidegate.cli.console_source import StoreSource
 from tidegate.cli.finetuning import MlflowOptions
-from tidegate.cli.options import home_option
+from tidegate.cli.options import home_option, store_option
 from tidegate.cli.roles import show_log
 from tidegate.cli.stopping import stop_signal
 from tidegate.clock import Clock, SystemClock
@@ -46,7 +46,7 @@ class ConsoleSettings:
 
 @click.command("console")
 @home_option("Folder of the run; candidates and fine-tunes are there, too.")
-@click.option("--store", envvar="TIDEGATE_STORE", help="URL of the store; default: runs.db in the home folder.")
+@store_option("URL of the store; default: runs.db in the home folder.")
 @click.option("--tables", envvar="TIDEGATE_TABLES", help="Place of the table versions; default: tables/ in the home.")
 @click.option("--run", "run_id", help="The run; default: the only one or, of several, the one with the newest event.")
 @click.option("--host", envvar="TIDEGATE_CONSOLE_HOST", default="127.0.0.1", show_default=True, help="Address.")

@@ -22,7 +22,7 @@ from tidegate.cli.alert_planning import decision_of, result_of
 from tidegate.cli.assembly import deciding_of
 from tidegate.cli.deciding import is_published
 from tidegate.cli.measuring import Measuring
-from tidegate.cli.options import PIPED_WIDTH, home_option
+from tidegate.cli.options import PIPED_WIDTH, home_option, store_option
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.replaying import Outcome, Replaying
 from tidegate.cli.stream_settings import drift_options, sequence_options
@@ -38,9 +38,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def with_run(function: _F) -> _F:
     """Add the options that say which run is meant."""
     home = home_option("Folder of the store, tables and rows.")
-    store = click.option(
-        "--store", envvar="TIDEGATE_STORE", help="URL of the store; default: runs.db in the home folder."
-    )
+    store = store_option("URL of the store; default: runs.db in the home folder.")
     run = click.option("--run", "run_id", help="The run; default: the only one there is.")
     return home(store(run(function)))
 

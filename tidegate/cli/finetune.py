@@ -19,7 +19,7 @@ from tidegate.cli.addresses import require_loopback
 from tidegate.cli.finetune_runs import access_by_tokens, started_runs
 from tidegate.cli.finetune_tables import print_fine_tune, print_fine_tunes
 from tidegate.cli.finetuning import Bench, Messages, MlflowOptions, open_bench
-from tidegate.cli.options import PIPED_WIDTH, home_option
+from tidegate.cli.options import PIPED_WIDTH, home_option, store_option
 from tidegate.cli.people import user_name
 from tidegate.cli.roles import show_log
 from tidegate.cli.stopping import stop_signal
@@ -34,9 +34,7 @@ _LOOK_SECONDS = 30.0
 def _with_store(function: _F) -> _F:
     """Add the options that every command shares."""
     home = home_option("Folder of the run; fine-tunes are under its finetunes/.")
-    store = click.option(
-        "--store", envvar="TIDEGATE_STORE", help="postgresql://USER@HOST/NAME, or a file; default: runs.db in the home."
-    )
+    store = store_option("postgresql://USER@HOST/NAME, or a file; default: runs.db in the home.")
     return home(store(function))
 
 

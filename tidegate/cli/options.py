@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tidegate.config import RunSettings
+from tidegate.errors import ConfigError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _TABLES = ("kafka", "registry", "engine_options")
@@ -31,6 +33,23 @@ def home_option(help_text: str) -> Callable[[_F], _F]:
         show_default=True,
         help=help_text,
     )
+
+
+def store_option(help_text: str) -> Callable[[_F], _F]:
+    """Add the flag of the store's address, which may also come from the file that ``TIDEGATE_STORE_FILE`` names."""
+    return click.option("--store", envvar="TIDEGATE_STORE", callback=_store_from_file, help=help_text)
+
+
+def _store_from_file(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    path = os.environ.get("TIDEGATE_STORE_FILE")
+    if value is not None or path is None:
+        return value
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"the store's address cannot be read: {error}", "Check the path", place="TIDEGATE_STORE_FILE"
+        ) from error
 
 
 def settings_options(*left_out: str, kind: type[RunSettings] = RunSettings) -> Callable[[_F], _F]:

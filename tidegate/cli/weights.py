@@ -15,7 +15,7 @@ from rich.table import Table
 
 from refresh.weights import WeightsStore, WeightsVersion
 from stream.database import Database
-from tidegate.cli.options import PIPED_WIDTH, home_option
+from tidegate.cli.options import PIPED_WIDTH, home_option, store_option
 from tidegate.cli.people import user_name
 from tidegate.cli.weights_serving import weights_serving_of
 from tidegate.clock import SystemClock, iso_utc
@@ -100,7 +100,7 @@ def _verified(store: WeightsStore, version: WeightsVersion) -> dict[str, Any]:
 @click.option("--to", type=click.IntRange(min=1), help="Version to serve; default: the one that was replaced last.")
 @click.option("--reason", required=True, help="Why, for the history.")
 @click.option("--by", default=user_name, help="Who decides; default: the user of this machine.")
-@click.option("--store", envvar="TIDEGATE_STORE", help="Store of a shared run; default: the home's own.")
+@store_option("Store of a shared run; default: the home's own.")
 @_with_run
 def rollback_weights(
     to: int | None, reason: str, by: str, store: str | None, home: Path, run_id: str | None, as_json: bool
