@@ -28,7 +28,7 @@ _SPANS = (30, 60, 120, 0)
 _DIFF_ROWS = 40
 _CLUSTERS = 10
 _ROWS_OF_ORDER = 100
-_VERSIONS, _MOVES = 50, 30
+_VERSIONS, _MOVES, _DAYS = 50, 30, 92
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +267,7 @@ class Pages:
         """Show what the model was asked for, and what that cost."""
         asked: list[PaneFacts | AlertFacts] = list(visit.read_all(self._source.panes))
         asked += visit.read_all(self._source.alerts)
-        return self.render(visit, "bill", bill=bill_of(asked), prices=self._options.prices)
+        return self.render(visit, "bill", bill=bill_of(asked), prices=self._options.prices, n_days=_DAYS)
 
     def roles(self, visit: Visit) -> Response:
         """Show who works, and how far."""

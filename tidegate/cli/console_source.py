@@ -226,9 +226,17 @@ class StoreSource:
         is_shared = flags.startswith("workers ")
         # One process that does all records a pane in the transaction that closes it for good.
         closed = ledger.state().closed_pane if is_shared else recorded
-        panes = (closed, ledger.last_pane(REPORTS), ledger.last_pane(DECISIONS), recorded)
-        ends = [None if pane is None else (pane + 1) * pane_ms for pane in panes]
-        return ProgressFacts(*ends, is_shared=is_shared)
+
+        def end_ms(pane: int | None) -> int | None:
+            return None if pane is None else (pane + 1) * pane_ms
+
+        return ProgressFacts(
+            closed_end_ms=end_ms(closed),
+            reported_end_ms=end_ms(ledger.last_pane(REPORTS)),
+            decided_end_ms=end_ms(ledger.last_pane(DECISIONS)),
+            recorded_end_ms=end_ms(recorded),
+            is_shared=is_shared,
+        )
 
     def tables(self) -> TableFacts:
         """Versions of the table."""
