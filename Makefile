@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-peers bench-refresh faults soak lock clean simulate calibrate stack dashboards audit
+.PHONY: help setup demo test lint bench bench-peers bench-refresh bench-finetune faults soak lock clean simulate calibrate stack dashboards audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench: setup ## speed and memory, one table each, also as bench/out/NAME.json
 bench-refresh: setup ## refreshes against the model's own floor, on a GPU too where there is one; look-ups in process and over HTTP
 	$(BIN)/python -m bench.refresh
 	$(BIN)/python -m bench.serving
+
+bench-finetune: setup ## a fine-tune from counts to gates, and an adapter's training on a GPU where there is one
+	$(BIN)/python -m bench.finetune
 
 calibrate: setup ## hold drift, policy and their figures against what is promised; fails where a goal is missed
 	$(BIN)/python -m bench.calibrate
