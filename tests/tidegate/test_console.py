@@ -23,6 +23,7 @@ from stream.alert_book import AlertBook
 from stream.database import Database
 from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import DECISIONS, RECORDS, Ledger
+from stream.run_reader import RunReader
 from stream.schema import pane_decisions, pane_records, runs
 from tests.monitoring.console_world import fine_tune
 from tests.roles import PROGRAM
@@ -34,7 +35,7 @@ from tidegate.cli.console_source import StoreSource
 from tidegate.cli.records import PaneDecision, decode_record
 from tidegate.clock import ManualClock
 from tidegate.contracts import AlertEpisode, FineTune, FineTuneStatus, encode
-from tidegate.errors import ConfigError, RequestError, TransitionError
+from tidegate.errors import ConfigError, RequestError, StoreUnavailableError, TransitionError
 
 Opened = Callable[..., StoreSource]
 
@@ -136,6 +137,26 @@ def test_a_run_is_read_as_it_was_recorded(opened: Opened, home: Path) -> None:
     assert source.open_order() is None
     assert source.progress().recorded_end_ms == panes[-1].end_ms
     assert not source.progress().is_shared
+
+
+def test_a_store_that_is_away_is_asked_once_a_second(
+    opened: Opened, home: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, asked = opened(), []
+    known_runs = RunReader.known_runs
+
+    def away(_: Database) -> dict[str, tuple[str, str]]:
+        asked.append(1)
+        raise StoreUnavailableError("the store is locked", "Wait")
+
+    monkeypatch.setattr(RunReader, "known_runs", away)
+    for read in (source.run, source.panes, source.shards, source.progress, source.open_order):
+        with pytest.raises(StoreUnavailableError):
+            read()
+    assert len(asked) == 1
+    monkeypatch.setattr(RunReader, "known_runs", known_runs)
+    clock.advance_ms(1_500)
+    assert source.run() is not None
 
 
 def test_new_panes_are_read_and_a_run_that_starts_over_is_read_anew(

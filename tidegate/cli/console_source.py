@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -50,7 +50,7 @@ from tidegate.cli.table_changes import ANY, changes_between
 from tidegate.clock import Clock
 from tidegate.contracts import AlertStatus, DriftReport, FineTune, RefreshOrder, RefreshResult
 from tidegate.durations import parse_duration
-from tidegate.errors import CorruptTableError, RequestError
+from tidegate.errors import CorruptTableError, RequestError, TidegateError
 
 _T = TypeVar("_T")
 _FRESH_SECONDS = 1.0
@@ -59,23 +59,35 @@ _NO_STATS = np.zeros(N_STATS, np.int64)
 
 
 class _Kept(Generic[_T]):
-    """A value that is looked up at most once a second, whoever asks."""
+    """A value that is looked up at most once a second, whoever asks; so is what kept it from being looked up.
+
+    A store that is away takes seconds to say so, and a page asks a dozen times.
+    """
 
     def __init__(self, clock: Clock, look_up: Callable[[], _T]) -> None:
         self._clock, self._look_up = clock, look_up
         self._lock = threading.Lock()
-        self._value: tuple[float, _T] | None = None
+        self._found: tuple[float, _T | None, TidegateError | None] | None = None
 
     def __call__(self) -> _T:
         with self._lock:
-            now_seconds = self._clock.monotonic_seconds()
-            if self._value is None or now_seconds - self._value[0] >= _FRESH_SECONDS:
-                self._value = now_seconds, self._look_up()
-            return self._value[1]
+            if self._found is None or self._clock.monotonic_seconds() - self._found[0] >= _FRESH_SECONDS:
+                self._found = self._looked_up()
+            _, value, error = self._found
+            if error is not None:
+                raise error
+            return cast(_T, value)
+
+    def _looked_up(self) -> tuple[float, _T | None, TidegateError | None]:
+        try:
+            value = self._look_up()
+        except TidegateError as error:
+            return self._clock.monotonic_seconds(), None, error
+        return self._clock.monotonic_seconds(), value, None
 
     def forget(self) -> None:
         with self._lock:
-            self._value = None
+            self._found = None
 
 
 class StoreSource:
