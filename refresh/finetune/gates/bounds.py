@@ -18,7 +18,8 @@ class CandidateBounds:
     min_label_mass : float          mean probability that a free answer would have been an allowed one
     max_invalid_share : float       of held-out rows whose answer is out of contract
     max_context_free_share : float  of held-out rows that one fixed order of clusters answers the same
-    max_recall_loss : float         relative loss against the serving weights that need not be proven to be refused
+    max_recall_loss : float         relative loss against the serving weights beyond which it need not be proven to be
+                                    refused; once more as much is borne as noise
     confidence : float              of the intervals that are stated
     tail_share : float              of held-out transitions, those to the least frequent clusters
     memorised_z : float             standard deviations by which held-out users may be foretold better than others

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from refresh.finetune.gates.labelled import mean_by_groups, tail_of
 from refresh.finetune.gates.rows import cluster_name, context_name, named
 from refresh.finetune.gates.trial import Hearing
-from refresh.finetune.gates.verdicts import whole
+from refresh.finetune.gates.verdicts import at_least, whole
 from tidegate.contracts import GateVerdict
 
 
@@ -28,8 +28,9 @@ def tail(hearing: Hearing) -> GateVerdict:
 def _compared(gate: str, hearing: Hearing, is_asked: NDArray[np.bool_], what: str) -> GateVerdict:
     """Compare on some of the rows by the traffic that they stand for, paired, by users.
 
-    It fails where the whole interval of the difference lies below zero, or the loss is larger than what need not be
-    proven: few users must not be a way to pass.
+    It fails where the whole interval of the difference lies below zero. Few users must not be a way to pass, so it
+    fails unproven, too, where the loss is larger than what is borne: a tenth of the hits that the serving weights have,
+    and a standard deviation, if that is no more than another tenth.
     """
     trial, bounds, test = hearing.trial, hearing.trial.bounds, hearing.samples.test
     served = hearing.served_first
@@ -40,7 +41,8 @@ def _compared(gate: str, hearing: Hearing, is_asked: NDArray[np.bool_], what: st
     traffic = test.traffic[rows]
     mine, theirs = (float(np.average(is_hit, weights=traffic)) for is_hit in (is_mine, is_theirs))
     gap = mean_by_groups(is_mine.astype(np.float64) - is_theirs, test.users[rows], bounds.confidence, traffic)
-    allowed = -bounds.max_recall_loss * theirs
+    borne = bounds.max_recall_loss * theirs
+    allowed = -(borne + min(gap.deviation, borne))
     lost = rows[is_theirs & ~is_mine]
     said = (
         f"{context_name(test.contexts, row, trial.names)} it says "
@@ -54,5 +56,4 @@ def _compared(gate: str, hearing: Hearing, is_asked: NDArray[np.bool_], what: st
         f"paired by users); a loss of more than {-allowed:.4f}, or one that is sure, is refused; {lost.size:,} hits "
         "are lost" + named(said, lost.size)
     )
-    is_passed = gap.mean >= allowed and not gap.high < 0
-    return GateVerdict(gate=gate, found=gap.mean, required=allowed, is_passed=is_passed, sentence=sentence)
+    return at_least(gate, gap.mean, 0.0 if gap.high < 0 else allowed, sentence)
