@@ -21,6 +21,7 @@ from refresh.fine_tune_flag import (
 )
 from refresh.policies import Plan, Policy, PolicyState, View
 from refresh.policies.anew import asked_anew
+from refresh.policies.by_hand import ByAlert, ByHand
 from refresh.policies.holding import after_failure, after_success, held
 from refresh.retrieval import Kind, Retrieval
 from refresh.row_cache import RowCache
@@ -173,7 +174,9 @@ class Deciding:
             before=self._window_before(closing),
         )
         plan = self.policy.plan(view)
-        return Planned(held(asked_anew(plan, view, self.top_n) if record.asks_anew else plan, view), table)
+        if record.asks_anew and not isinstance(self.policy, (ByHand, ByAlert)):  # those get what they ordered
+            plan = asked_anew(plan, view, self.top_n)
+        return Planned(held(plan, view), table)
 
     def _window_before(self, closing: PaneClosing) -> SuccessorCounts:
         """Read the adjacent window before, where trends are retrieved and it lies in the run."""
