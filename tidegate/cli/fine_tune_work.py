@@ -52,9 +52,15 @@ class Kind(StrEnum):
 
 
 class Base(msgspec.Struct, frozen=True):
-    """Weights that a fine-tune begins from, noted in its folder when samples are taken. None: there are none."""
+    """Weights that a fine-tune begins from (None: there are none) and which learn: noted when samples are taken."""
 
     folder: str | None
+    kind: Kind
+
+    @property
+    def path(self) -> Path | None:
+        """The folder."""
+        return None if self.folder is None else Path(self.folder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,7 @@ class FineTuneWork:
     def curate(self, job: Job) -> Curated:
         """Take samples of the panes up to the flag's, and settle which weights training begins from."""
         run = flagged_run(self.database, self.home, job.record)
-        learner = self._learner(job, run, _settled_base(job.folder, run))
+        learner = self._learner(job, run, _settled_base(job.folder, run, self.kind))
         curated = curate(
             run.panes(),
             run.names,
@@ -158,7 +164,7 @@ class FineTuneWork:
             )
         base = _noted_base(job.folder)
         learner = self._learner(job, run, base)
-        lesson = Lesson(learner, curated, checksum, self._recipe(base), curated.seed)
+        lesson = Lesson(learner, curated, checksum, self._recipe(base.kind), curated.seed)
         made, report = fine_tune(lesson, job.folder, on_progress=job.on_progress, should_stop=job.should_stop)
         write_finetune(job.folder / TRAINING / "report.html", report)
         numbers = {
@@ -185,29 +191,25 @@ class FineTuneWork:
         )
         return judge(job)
 
-    def _kind(self, base: Path | None) -> Kind:
-        is_ours = base is None or (base / MANIFEST).is_file()
-        return self.kind or (Kind.FULL if is_ours else Kind.LORA)
-
-    def _recipe(self, base: Path | None) -> FineTuneRecipe:
+    def _recipe(self, kind: Kind) -> FineTuneRecipe:
         if self.recipe is not None:
             return self.recipe
-        return FineTuneRecipe() if self._kind(base) is Kind.FULL else FineTuneRecipe.for_adapter()
+        return FineTuneRecipe() if kind is Kind.FULL else FineTuneRecipe.for_adapter()
 
-    def _learner(self, job: Job, run: FlaggedRun, base: Path | None) -> FineTuned:
+    def _learner(self, job: Job, run: FlaggedRun, base: Base) -> FineTuned:
         seed, settings = _seed(job, run), run.settings
-        if self._kind(base) is Kind.FULL:
+        if base.kind is Kind.FULL:
             template, n_retrieved = template_of(settings), settings.n_retrieved or 1
-            return open_full(base, run.names, seed=seed, template=template, n_retrieved=n_retrieved)
+            return open_full(base.path, run.names, seed=seed, template=template, n_retrieved=n_retrieved)
         from refresh.finetune.lora import open_lora
 
-        if base is None:
+        if base.path is None:
             raise FineTuneError(
                 "an adapter needs weights to be put on, and none serve yet",
                 "Give the run a --model, or let all weights learn (--kind full)",
                 place=job.record.fine_tune_id,
             )
-        return open_lora(base, run.names, seed=seed, asking=asking_of(settings), recipe=self._recipe(base))
+        return open_lora(base.path, run.names, seed=seed, asking=asking_of(settings), recipe=self._recipe(base.kind))
 
 
 def serving_weights(run: FlaggedRun) -> ServedWeights | None:
@@ -228,17 +230,18 @@ def _seed(job: Job, run: FlaggedRun) -> int:
     return run.settings.seed + job.record.attempt - 1
 
 
-def _settled_base(folder: Path, run: FlaggedRun) -> Path | None:
-    """Note which weights serve when samples are taken: what is approved later does not change what this began from."""
+def _settled_base(folder: Path, run: FlaggedRun, asked: Kind | None) -> Base:
+    """Note what training begins from when samples are taken: what is approved or asked for later does not change it."""
     if not (folder / SAMPLES).exists() or not (folder / _BASE).exists():
         serving = serving_weights(run)
-        write_atomically(folder / _BASE, msgspec.json.encode(Base(None if serving is None else str(serving.base))))
+        is_ours = serving is None or (serving.base / MANIFEST).is_file()
+        base = Base(None if serving is None else str(serving.base), asked or (Kind.FULL if is_ours else Kind.LORA))
+        write_atomically(folder / _BASE, msgspec.json.encode(base))
     return _noted_base(folder)
 
 
-def _noted_base(folder: Path) -> Path | None:
-    base = msgspec.json.decode((folder / _BASE).read_bytes(), type=Base)
-    return None if base.folder is None else Path(base.folder)
+def _noted_base(folder: Path) -> Base:
+    return msgspec.json.decode((folder / _BASE).read_bytes(), type=Base)
 
 
 def _candidate_weights(folder: Path, serving: ServedWeights | None) -> ServedWeights:

@@ -121,7 +121,8 @@ def show_fine_tune(fine_tune: str, home: Path, store: str | None, as_json: bool)
 @click.option(
     "--kind",
     type=click.Choice(["full", "lora"]),
-    help="Which weights learn: all, or an adapter; default: all of a model that Tidegate trained, else an adapter.",
+    help="Which weights learn, settled when samples are taken; default: all of a model that Tidegate trained, "
+    "an adapter of others.",
 )
 @_with_messages
 @_with_store
