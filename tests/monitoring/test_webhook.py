@@ -140,10 +140,9 @@ def test_both_live_tokens_are_let_in_and_where_there_is_none_everybody() -> None
         (b"\xff\xfe", "no delivery"),
         (b"[" * 100_000, "no delivery"),
         (b"{}", "groupKey"),
-        (body_of(alert()) | {"version": "3"}, "version '3'"),
+        (body_of(alert()) | {"version": "3"}, "'3'"),
         (body_of(alert(starts="yesterday")), "startsAt"),
         (body_of(alert(starts="2026-01-01T00:00:00")), "startsAt"),
-        (body_of(alert(starts="0001-01-01T00:00:00+12:00")), "no calendar"),
         (body_of(alert(status="on fire")), "'on fire'"),
         (body_of(alert() | {"fingerprint": ""}), "fingerprint"),
         (body_of(group=""), "groupKey"),
@@ -246,6 +245,8 @@ def test_a_time_is_one_beginning_however_it_is_written() -> None:
     bodies = [json.dumps(body_of(alert(starts=each))).encode() for each in times]
     episodes = {read_delivery(body).episodes[0].episode_id for body in bodies}
     assert len(episodes) == 1
+    (at_the_end,) = read_delivery(json.dumps(body_of(alert(starts="0001-01-01T00:00:00+12:00"))).encode()).episodes
+    assert at_the_end.starts_at == "0001-01-01T00:00:00.000000+12:00"
 
 
 def test_long_labels_are_cut_and_many_are_left_out() -> None:
@@ -268,7 +269,7 @@ def test_no_body_is_read_into_anything_but_a_delivery_or_a_refusal(body: bytes) 
     except MalformedError as error:
         assert str(error)
     else:
-        assert {episode.starts_at[-1] for episode in found.episodes} <= {"Z"}
+        assert all(episode.starts_at for episode in found.episodes)
 
 
 def test_the_gauge_has_no_sample_while_the_store_is_away() -> None:
