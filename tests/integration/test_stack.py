@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from monitoring.dashboards.__main__ import BOARDS, FOLDER
 from tests.broker import KafkaBroker
@@ -17,6 +18,7 @@ from tests.monitoring.promql import with_values
 from tests.postgres import PostgresServer
 from tests.stack.scene import Pace, Scene, playing
 from tests.stack.sightings import records_of, watch
+from tidegate.cli.main import cli
 
 PACE = Pace(days=8, sessions=400, day_seconds=0.2)
 LIMIT_SECONDS = 180.0
@@ -82,6 +84,15 @@ def test_the_console_shows_the_run_to_people(scene: Scene):
     page = httpx.get(f"{scene.console}/", timeout=30.0)
     assert page.status_code == 200, scene.processes.log_tail("console")
     assert "interest-" in page.text
+
+
+def test_decisions_of_a_shared_run_are_listed_from_its_store(scene: Scene):
+    store = str(scene.folder / "secrets" / "store")
+    environment = {"TIDEGATE_STORE_FILE": store, "TIDEGATE_HOME": str(scene.folder / "home")}
+    listed = CliRunner().invoke(cli, ["decisions", "list"], env=environment, catch_exceptions=False)
+    n_decided = sum(record.decision is not None for record in records_of(scene))
+    assert n_decided > 0
+    assert listed.output.count("T00:00:00Z") == n_decided
 
 
 def test_all_roles_end_in_order_when_they_are_told_to(scene: Scene):

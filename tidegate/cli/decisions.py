@@ -138,7 +138,8 @@ def opened_run(home: Path, store: str | None, run_id: str | None) -> Iterator[tu
             listed = ", ".join(f"{each} ({source})" for each, (source, _) in known.items()) or "none yet"
             raise RequestError(found, f"Name one with --run: {listed}", place="--run")
         source, flags = known[run_id]
-        settings: RunSettings = load_settings({**msgspec.json.decode(flags), "source": source, "home": home})
+        own = msgspec.json.decode(flags.removeprefix("workers "))  # those of roles say that they are of a shared run
+        settings: RunSettings = load_settings({**own, "source": source, "home": home})
         yield RunReader(database, run_id), settings
 
 
