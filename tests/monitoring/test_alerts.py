@@ -70,7 +70,9 @@ def test_a_rule_that_is_wrong_fails_its_test(promtool: Path, tmp_path: Path):
         text = rule_file.read_text(encoding="utf-8").replace("> 6 * 3600", "> 60 * 3600")
         (tmp_path / rule_file.name).write_text(text, encoding="utf-8")
     copy = tmp_path / "tests" / "pipeline.test.yml"
-    copy.write_bytes((ALERTS / "tests" / "pipeline.test.yml").read_bytes())
+    tests = yaml.safe_load((ALERTS / "tests" / "pipeline.test.yml").read_text(encoding="utf-8"))
+    tests["tests"] = [test for test in tests["tests"] if test["name"] == "an order may take six hours"]
+    copy.write_text(yaml.safe_dump(tests), encoding="utf-8")
     tested = subprocess.run([promtool, "test", "rules", copy], capture_output=True, text=True, check=False)
     assert tested.returncode == 1
     assert "TidegateOrderOpenTooLong" in tested.stdout + tested.stderr

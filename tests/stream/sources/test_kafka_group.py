@@ -168,6 +168,18 @@ def test_a_topic_that_is_not_there_is_refused(kafka: KafkaBroker) -> None:
         KafkaGroup(kafka.bootstrap, "group-nowhere", "g")
 
 
+def test_what_is_not_read_yet_is_counted_once_the_log_has_been_heard_of(kafka: KafkaBroker) -> None:
+    kafka.create_topic("group-lag", partitions=2)
+    kafka.produce("group-lag", _messages(4), partition=0)
+    with closing(Member(KafkaGroup(kafka.bootstrap, "group-lag", "lag", properties=QUICK), {})) as member:
+        assert member.group.lag_records({}) == 0
+        assert member.group.lag_records({0: 0}) is None
+        _until(lambda: len(member.read) == 4 and member.group.lag_records({0: 1, 1: 0}) is not None, member)
+        assert member.group.lag_records({0: 1, 1: 0}) == 3
+        assert member.group.lag_records({0: 9}) == 0
+    assert member.group.lag_records({0: 1}) is None
+
+
 def test_committed_offsets_are_mirrored_for_lag_tools(kafka: KafkaBroker) -> None:
     kafka.create_topic("group-mirror")
     kafka.produce("group-mirror", _messages(4), partition=0)
