@@ -109,6 +109,11 @@ class AlertBook(RunReader):
         of_pane = [] if pane is None else [alert_requests.c.pane == pane]
         return self._requests(alert_requests.c.status == AlertStatus.ANSWERED.value, *of_pane)
 
+    def answered_after(self, number: int) -> list[AlertRequest]:
+        """Return those that were carried out and have a higher number, oldest first: they are answered in order."""
+        is_answered = alert_requests.c.status == AlertStatus.ANSWERED.value
+        return self._requests(is_answered, alert_requests.c.number > number)
+
     def newest(self, number: int) -> BucketedCounts | None:
         """Read the counts of open panes that a decision rested on; None where they were dropped."""
         columns = alert_requests.c["keys"], alert_requests.c.counts

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +21,34 @@ from stream.ledger import DECISIONS, RECORDS, Ledger
 from stream.migrations import check_schema
 from stream.schema import SCHEMA_VERSION
 from stream.shard_store import join_run, open_run
+from tests.components import POSTGRES
+from tests.postgres import PostgresServer
 from tidegate.contracts import AlertEpisode, AlertStatus
 from tidegate.counts import BucketedCounts
 from tidegate.errors import StoreUnavailableError
 
 NOTHING = BucketedCounts.empty()
 COOLDOWN_MS = 1_000
+_numbers = count()
 
 
 def episode(name: str, starts_at: str = "2026-01-01T00:00:00Z", group: str = "group") -> AlertEpisode:
     return AlertEpisode(group_key=group, fingerprint=name, starts_at=starts_at, alert=name)
 
 
-@pytest.fixture
-def book(tmp_path: Path) -> Iterator[AlertBook]:
-    with closing(Database(tmp_path / "runs.db")) as database:
-        join_run(database, "run", "kafka://b/t", "{}", 1)
-        yield AlertBook(database, "run")
+@pytest.fixture(scope="session")
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.create_database("alert-book")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.real(POSTGRES.name))])
+def book(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AlertBook]:
+    is_sqlite = request.param == "sqlite"
+    run_id = f"run-{next(_numbers)}"
+    with closing(Database(tmp_path / "runs.db" if is_sqlite else request.getfixturevalue("postgres_url"))) as database:
+        join_run(database, run_id, "kafka://b/t", "{}", 1)
+        yield AlertBook(database, run_id)
 
 
 def receive(book: AlertBook, *names: str, at_ms: int = 0) -> list[tuple[AlertStatus, bool]]:
@@ -115,7 +128,7 @@ def test_a_request_that_needs_no_order_is_dismissed_once(book: AlertBook) -> Non
 @pytest.mark.parametrize("table", [DECISIONS, RECORDS])
 def test_no_alert_is_decided_behind_the_next_pane(book: AlertBook, table: object) -> None:
     receive(book, "a")
-    ledger = Ledger(book.database, "run")
+    ledger = Ledger(book.database, book.run_id)
     assert table in (DECISIONS, RECORDS)
     ledger.put(DECISIONS if table is DECISIONS else RECORDS, 5, b"decided")
     assert not book.put_decision(1, 4, b"decision", NOTHING)
@@ -134,12 +147,37 @@ def test_no_pane_is_decided_past_an_alert_that_it_does_not_know_of(book: AlertBo
     assert book.put_pane_decision(6, b"next", n_answered=0)
 
 
+def test_receivers_that_run_beside_each_other_take_each_episode_once(book: AlertBook) -> None:
+    names = [f"a{n}" for n in range(12)]
+
+    def take(shift: int) -> list[AlertReceipt]:
+        chosen = [episode(name) for name in names[shift:] + names[:shift]]
+        return [receipt for each in chosen for receipt in book.receive([each], now_ms=0, cooldown_ms=COOLDOWN_MS)]
+
+    with ThreadPoolExecutor(4) as pool:
+        receipts = [receipt for taken in pool.map(take, range(0, 12, 3)) for receipt in taken]
+    assert sum(receipt.is_new for receipt in receipts) == len(names)
+    assert [request.number for request in book.requests()] == list(range(1, len(names) + 1))
+    assert [request.status for request in book.requests()].count(AlertStatus.OPEN) == 1
+
+
+def test_what_was_answered_after_a_number_is_found(book: AlertBook) -> None:
+    book.receive([episode("a"), episode("b")], now_ms=0, cooldown_ms=0)
+    for number in (1, 2):
+        book.put_decision(number, 4, b"decision", NOTHING)
+        assert book.is_ordered()
+        book.put_result(number, b"result", 0)
+    assert not book.is_ordered()
+    assert [each.number for each in book.answered_after(0)] == [1, 2]
+    assert [each.number for each in book.answered_after(1)] == [2]
+
+
 def test_counts_of_dropped_panes_go_and_the_requests_stay(book: AlertBook) -> None:
     receive(book, "a")
     book.put_decision(1, 4, b"decision", BucketedCounts(np.array([512]), np.array([3])))
-    expire_panes(book.database, "run", before_pane=4)
+    expire_panes(book.database, book.run_id, before_pane=4)
     assert book.newest(1) is not None
-    expire_panes(book.database, "run", before_pane=5)
+    expire_panes(book.database, book.run_id, before_pane=5)
     assert book.newest(1) is None
     assert receive(book, "a") == [(AlertStatus.ORDERED, False)]
 

@@ -14,10 +14,12 @@ from monitoring.metrics import AnsweringMetrics
 from monitoring.pane_metrics import PaneMetrics
 from refresh.finetune.book import FineTuneBook
 from refresh.table_store import TableStore
+from stream.alert_book import AlertBook
 from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from stream.run_reader import RunReader
 from stream.sequence_kernel import HITS_NEXT, SCORED
+from tidegate.cli.alert_planning import decision_of, result_of
 from tidegate.cli.answering import next_unrecorded
 from tidegate.cli.records import PaneDecision, PaneRecord, decode_record
 from tidegate.cli.roles import Role
@@ -149,6 +151,26 @@ class PaneWatch:
         return str(pane) if decision.asks_for_refresh else None
 
 
+class AlertWatch:
+    """Counts and shows what alerts have brought about from the beginning on, each once."""
+
+    def __init__(self, metrics: AnsweringMetrics, book: AlertBook) -> None:
+        self._metrics, self._book, self._number = metrics, book, 0
+
+    def begin(self) -> None:
+        """Pass over what earlier controllers have counted."""
+        self._number = max((request.number for request in self._book.answered()), default=0)
+
+    def look(self) -> None:
+        """Count what was answered since."""
+        for request in self._book.answered_after(self._number):
+            self._number = request.number
+            decision = decision_of(request).record.decision
+            if decision is not None:
+                self._metrics.observe_decision(decision)
+            self._metrics.observe_result(result_of(request))
+
+
 class ControlObserver:
     """What the controller exports: what it records, and what the store says of the run, looked at now and then."""
 
@@ -157,6 +179,7 @@ class ControlObserver:
         self._role = role
         self._panes = PaneWatch(self.metrics, role.ledger, role.sequences.pane_ms)
         self._table = TableWatch(self.metrics, role.tables)
+        self._alerts = AlertWatch(self.metrics, AlertBook(role.database, role.run_id))
         self._fine_tunes = StoredFineTunes(role.database)
         self._last: PaneRecord | None = None
 
@@ -169,6 +192,7 @@ class ControlObserver:
         bodies = [self._role.ledger.get(RECORDS, pane) for pane in panes]
         records = [decode_record(body) for body in bodies if body is not None]
         show_records(self.metrics, records)
+        self._alerts.begin()
         self._last = records[-1] if records else None
         self._show_objective()
 
@@ -184,6 +208,7 @@ class ControlObserver:
         """Look how far the run has come, and what serves."""
         self._panes.of_controller()
         self._table.look()
+        self._alerts.look()
         show_fine_tunes(self.metrics, self._fine_tunes, self._role.run_id)
 
     def _show_objective(self) -> None:
