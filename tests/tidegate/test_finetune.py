@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 import tidegate.cli.finetuning as module
@@ -267,3 +272,30 @@ def test_a_failure_is_shown_with_its_problem(
     out = shell("show", "run-1")[1]
     assert str(error) in out
     assert "mend the cause" in out
+
+
+def test_a_service_by_itself_shows_and_decides_and_ends_in_order(tmp_path: Path) -> None:
+    put(tmp_path, in_status(S.FLAGGED))
+    (tmp_path / "tokens").write_text("decide-decide-decide\n")
+    command = [sys.executable, "-c", "from tidegate.cli.main import main; main()", "finetune", "serve"]
+    process = subprocess.Popen(
+        [*command, "--home", str(tmp_path), "--port", "0", "--no-run"],
+        env=os.environ | {"TIDEGATE_FINETUNE_TOKENS_FILE": str(tmp_path / "tokens")},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        url = next(line.split()[1] for line in process.stderr if line.startswith("serving"))
+        with httpx.Client(headers={"authorization": "Bearer decide-decide-decide"}, timeout=60) as client:
+            assert [each["status"] for each in client.get(url).json()["fine_tunes"]] == ["flagged"]
+            answer = client.post(f"{url}/run-1/reject", json={"by": "ann", "reason": "not now"})
+            assert (answer.status_code, answer.json()["status"]) == (200, "rejected")
+            assert client.post(f"{url}/run-1/run").status_code == 409
+            assert httpx.get(url, timeout=60).status_code == 401
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    assert stored(tmp_path).status is S.REJECTED
