@@ -1,4 +1,4 @@
-"""Small line charts as inline SVG: no script, no style of their own, two widths so that text stays readable.
+"""Small line charts as inline SVG: no script, no style of their own, three widths so that text stays readable.
 
 Series are named at their end, not in a legend, and differ by stroke as well as by colour. All colours are classes of
 the page's style sheet, so one drawing serves light, dark and paper.
@@ -16,7 +16,7 @@ from markupsafe import Markup
 from monitoring.console import words
 from monitoring.wording import printable
 
-_NARROW, _WIDE = 340, 1_120
+_WIDTHS = {"wide": 1_120, "medium": 740, "narrow": 340}
 _LEFT, _RIGHT, _TOP, _BOTTOM = 38, 6, 10, 22
 _LETTER_WIDTH = 7.4
 _DAY_MS = 86_400_000
@@ -63,10 +63,10 @@ class Chart:
 
 
 def draw(chart: Chart) -> Markup | None:
-    """Draw a chart in both widths; None where no series has a value."""
+    """Draw a chart in all widths, of which the page shows one; None where no series has a value."""
     if not any(_is_known(value) for series in chart.series for value in series.values):
         return None
-    return Markup("").join(_Drawing(chart, width, size).svg() for width, size in ((_WIDE, "wide"), (_NARROW, "narrow")))
+    return Markup("").join(_Drawing(chart, width, size).svg() for size, width in _WIDTHS.items())
 
 
 class _Drawing:

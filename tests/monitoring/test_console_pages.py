@@ -281,7 +281,7 @@ def test_charts_of_nothing_of_one_value_and_of_equal_values() -> None:
     for drawn in (chart(0.0), chart(0.5, 0.5), chart(-0.2, 1_000_000.0), chart(1e-9, 2e-9)):
         assert drawn is not None
         assert "nan" not in drawn
-        assert drawn.count("<svg") == 2
+        assert drawn.count("<svg") == 3
 
 
 def test_names_of_series_do_not_lie_on_each_other() -> None:
