@@ -45,8 +45,9 @@ bench-refresh: setup ## refreshes against the model's own floor, on a GPU too wh
 bench-finetune: setup ## a fine-tune from counts to gates, and an adapter's training on a GPU where there is one
 	$(BIN)/python -m bench.finetune
 
-calibrate: setup ## hold drift, policy and their figures against what is promised; fails where a goal is missed
+calibrate: setup ## hold drift, policy, alerts and their figures against what is promised; fails where a goal is missed
 	$(BIN)/python -m bench.calibrate
+	$(BIN)/python -m bench.alerting
 
 bench-peers: setup ## the same counts by Kafka Streams, Quix Streams and Faust (ten minutes), also as bench/out/peers.json
 	-scripts/peers-setup
