@@ -59,15 +59,16 @@ def verdict(report: FineTuneReport) -> list[str]:
         else f"it began from nothing: {report.why_from_nothing}"
     )
     ended = (
-        f"recall had not risen since step {report.best_step}"
+        "recall no longer rose, and the loss no longer fell"
         if report.ended_by == "patience"
-        else f"all passes were made; recall was best at step {report.best_step}"
+        else "all passes were made"
     )
     return [
         f"The new weights answer {report.recall:.1%} of transitions of users they never saw; {against}.",
         f"The retrieved line alone answers {report.line_recall:.1%}, the most popular cluster "
         f"{report.popular_recall:.1%}, chance {report.chance:.2%}.",
-        f"Trained on {report.n_taught:,} samples in {len(report.losses):,} steps; it ended as {ended}.",
+        f"Trained on {report.n_taught:,} samples in {len(report.losses):,} steps; it ended as {ended}. Recall was best "
+        f"at step {report.best_step:,}.",
     ]
 
 

@@ -343,7 +343,7 @@ class FineTuneReport(msgspec.Struct, frozen=True, kw_only=True):
     best_step: int
     """Of the check whose weights the candidate has."""
     ended_by: str
-    """``patience``: recall no longer rose; ``budget``: all passes were made."""
+    """``patience``: recall no longer rose and loss no longer fell; ``budget``: all passes were made."""
     recall: float
     traffic_recall: float
     """Each sample by the traffic that it stands for: labels were drawn with a cap."""

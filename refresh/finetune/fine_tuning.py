@@ -2,7 +2,8 @@
 
 1. Go on from the last checkpoint; or begin: weights from nothing learn to read their retrieved line first.
 2. Teach samples. Every few steps look at the loss and recall of the validation users, and write a checkpoint.
-3. End when recall has not risen for some looks (it peaks, then samples are learnt by heart), or the budget is spent.
+3. End when recall has not risen, nor the loss fallen, for some looks (recall peaks, then samples are learnt by heart),
+   or the budget is spent.
 4. Take the best weights back, write the candidate, and the report.
 
 What a step is taught follows from the seed and its number alone, so a training that was killed anywhere ends in the
@@ -227,8 +228,12 @@ def best_of(checks: tuple[RecallCheck, ...]) -> int:
 
 
 def end_of(checks: tuple[RecallCheck, ...], patience: int, is_spent: bool) -> str | None:
-    """Say what ends the training after these checks; None where it goes on."""
-    n_since = sum(check.step > best_of(checks) for check in checks)
+    """Say what ends the training after these checks; None where it goes on.
+
+    While the loss still falls recall may yet rise: what moves the first answer is learnt before it shows.
+    """
+    lowest_loss = min(checks, key=lambda check: (check.loss, check.step)).step
+    n_since = sum(check.step > max(best_of(checks), lowest_loss) for check in checks)
     if n_since >= patience:
         return "patience"
     return "budget" if is_spent else None

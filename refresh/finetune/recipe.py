@@ -16,7 +16,7 @@ class FineTuneRecipe:
     peak_rate : float        learning rate after its warm-up
     reading_share : float    of each batch that goes on reading lines that are not in the samples
     check_every : int        steps between two looks at recall; each is a checkpoint
-    patience : int           looks in a row without a better recall that end the training
+    patience : int           looks in a row without a better recall or a lower loss that end the training
     rows_at_once : int       of a batch on the device; 0: all
     max_norm : float         that gradients are cut to; 0: they are not
     rank, alpha : int        of an adapter; not looked at otherwise

@@ -72,8 +72,8 @@ def test_the_page_shows_every_value_of_the_record() -> None:
 def test_the_verdict_says_why_it_began_anew_and_what_ended_it() -> None:
     anew = verdict(report(base=None, base_recall=None, why_from_nothing="no weights serve yet", ended_by="budget"))
     assert "it began from nothing: no weights serve yet" in anew[0]
-    assert "all passes were made; recall was best at step 40" in anew[2]
-    assert "recall had not risen since step 40" in verdict(report())[2]
+    assert "it ended as all passes were made. Recall was best at step 40." in anew[2]
+    assert "recall no longer rose, and the loss no longer fell" in verdict(report())[2]
 
 
 @pytest.mark.parametrize("draw", [loss_svg, recall_svg])

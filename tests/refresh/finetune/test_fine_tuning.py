@@ -180,7 +180,8 @@ class Scripted:
         return {"weight": self.weight}
 
     def losses(self, samples: Samples) -> torch.Tensor:
-        return self._loss + self.weight.expand(len(samples))
+        constant = self.weight - self.weight.detach()  # the weight moves, the loss does not
+        return self._loss + constant.expand(len(samples))
 
     def answers(self, samples: Samples) -> np.ndarray:
         is_hit = np.arange(len(samples)) < (self._recalls.pop(0) if self._recalls else 0.0) * len(samples)
@@ -235,6 +236,15 @@ def test_of_equal_recalls_the_lower_loss_is_best_and_then_the_earlier_step() -> 
     checks = (check(0, 0.1, 1.0), check(5, 0.3, 0.9), check(10, 0.3, 0.8), check(15, 0.3, 0.8))
     assert best_of(checks) == 10
     assert (end_of(checks, 2, False), end_of(checks, 1, False), end_of(checks, 2, True)) == (None, "patience", "budget")
+
+
+def test_while_the_loss_falls_it_goes_on_though_recall_does_not_rise_yet() -> None:
+    checks = tuple(
+        RecallCheck(step=step, recall=0.3 if step == 0 else 0.2, loss=loss)
+        for step, loss in ((0, 1.0), (5, 0.9), (10, 0.8), (15, 0.85), (20, 0.9))
+    )
+    assert [end_of(checks[:n], 2, False) for n in (3, 4, 5)] == [None, None, "patience"]
+    assert best_of(checks) == 0
 
 
 def test_each_pass_teaches_every_sample_once_and_reads_on() -> None:
