@@ -218,6 +218,7 @@ def test_every_setting_is_either_part_of_the_identity_or_knowingly_not() -> None
     apart |= {"max_invalid_share", "min_label_mass", "min_exact_match", "min_coverage", "coverage_tolerance"}
     apart |= {"max_changed_selective", "max_changed_full", "hit_loss_z"}
     apart |= {"engine_url", "api_key", "engine_concurrency", "engine_timeout", "engine_patience", "engine_options"}
+    apart |= {"metrics_port", "metrics_host", "expose_metrics", "hit_rate_objective", "alert_tokens", "alert_cooldown"}
     assert set(RunSettings.model_fields) == set(CHANGED) | apart
 
 
