@@ -23,9 +23,10 @@ from bench.marked_tables import publish_marked
 from refresh.lookup import Lookup
 from refresh.serving import Answers, build_app, serve
 from refresh.table_store import TableStore
+from tests.broker import free_ports
 from tests.roles import PROGRAM
-from tidegate.cli.main import cli
 from tidegate.cli.addresses import require_loopback
+from tidegate.cli.main import cli
 from tidegate.cli.serving import ServeOptions, _Workers
 from tidegate.errors import ConfigError, TableError
 
@@ -82,12 +83,18 @@ def sample(text: str, name: str) -> float:
 def test_several_processes_answer_on_one_port_are_replaced_and_end_in_good_order(tmp_path: Path) -> None:
     store = TableStore(tmp_path / "tables")
     publish_marked(store, N_CLUSTERS)
-    with served(tmp_path, "--processes", "2") as (process, url):
+    (port,) = free_ports(1)
+    own = f"http://127.0.0.1:{port}"
+    with served(tmp_path, "--processes", "2", "--metrics-port", str(port)) as (process, url):
         for _ in range(40):  # each a connection of its own, so both processes get some
             assert get(f"{url}/v1/next?c1=1&c2=2")["version"] == 1
         metrics = get(f"{url}/metrics")
         assert sample(metrics, 'tidegate_lookup_requests_total{outcome="answered",route="next"}') == 40
         assert sample(metrics, "tidegate_lookup_swaps_total") == 2
+        apart = get(f"{own}/metrics")  # of all processes, and of the one that holds them
+        assert sample(apart, 'tidegate_lookup_requests_total{outcome="answered",route="next"}') == 40
+        assert 'role="serve"' in apart
+        assert get(f"{own}/readyz") == {"status": "ready"}
         publish_marked(store, N_CLUSTERS)
         _until(lambda: sample(get(f"{url}/metrics"), 'tidegate_lookup_version{bound="lowest"}') == 2)
         before = children(process.pid)

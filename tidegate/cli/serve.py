@@ -63,7 +63,12 @@ from tidegate.durations import parse_duration
 @click.option(
     "--metrics-host", envvar="TIDEGATE_METRICS_HOST", default="127.0.0.1", show_default=True, help="Its address."
 )
-@click.option("--expose-metrics", is_flag=True, help="Let other machines reach that port.")
+@click.option(
+    "--expose-metrics",
+    envvar="TIDEGATE_EXPOSE_METRICS",
+    is_flag=True,
+    help="Let other machines reach that port: it has no TLS and no login.",
+)
 def serve_command(
     home: Path,
     tables: str | None,
