@@ -151,7 +151,9 @@ class Bench:
                 course.step(wrong[generator.integers(0, len(wrong), 64)])
         return self.written(folder, learner)
 
-    def adapter(self, folder: Path, factors: Callable[[dict[str, Any]], None] = lambda _: None, rank: int = 2) -> Path:
+    def adapter(
+        self, folder: Path, factors: Callable[[dict[str, Any]], object] = lambda _: None, rank: int = 2
+    ) -> Path:
         """Write a small adapter of the base as the candidate; `factors` may spoil its tensors."""
         import torch
         from safetensors.torch import load_file, save_file

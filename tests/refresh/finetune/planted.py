@@ -16,7 +16,7 @@ import numpy as np
 from refresh.engines import Answers, Engine
 from refresh.engines.embedded import EmbeddedEngine
 from refresh.engines.model_files import CONFIG, MANIFEST, TOKENIZER, WEIGHTS
-from refresh.finetune.candidate import CANDIDATE, open_candidate, write_candidate
+from refresh.finetune.candidate import ADAPTER_CONFIG, CANDIDATE, open_candidate, write_candidate
 from refresh.finetune.gates import CandidateBounds, Expected, Hearing, Trial, sampled
 from refresh.finetune.gates.judging import Gate
 from refresh.finetune.samples_folder import read_samples, write_samples
@@ -286,7 +286,7 @@ def _untaught(bench: Bench, folder: Path) -> Trial:
     return bench.trial(resealed(copy))
 
 
-def _with_factors(change: Callable[[dict[str, Any]], None], rank: int = 2) -> Plant:
+def _with_factors(change: Callable[[dict[str, Any]], object], rank: int = 2) -> Plant:
     def plant(bench: Bench, folder: Path) -> Trial:
         return bench.trial(bench.adapter(folder / "candidate", change, rank))
 
@@ -307,6 +307,22 @@ def _elsewhere(tensors: dict[str, Any]) -> None:
     for side in "AB":
         name = f"base_model.model.model.layers.0.self_attn.q_proj.lora_{side}.weight"
         tensors[name.replace("layers.0", "layers.40")] = tensors.pop(name)
+
+
+def _with_bias(tensors: dict[str, Any]) -> None:
+    tensors["base_model.model.model.layers.0.self_attn.q_proj.bias"] = tensors[_UP][:, 0].clone()
+
+
+def _no_lora(bench: Bench, folder: Path) -> Trial:
+    copy = bench.adapter(folder / "candidate")
+    said = msgspec.json.decode((copy / ADAPTER_CONFIG).read_bytes())
+    (copy / ADAPTER_CONFIG).write_bytes(msgspec.json.encode(said | {"peft_type": "IA3"}))
+    return bench.trial(resealed(copy))
+
+
+def _codebook_of_nobody(bench: Bench, folder: Path) -> Trial:
+    copy, nobody = bench.copy(folder / "candidate"), "4" * 64
+    return bench.trial(resealed(copy, inner={"codebook_fingerprint": nobody}, outer={"codebook": nobody}))
 
 
 def _zero_products(tensors: dict[str, Any]) -> None:
@@ -597,7 +613,11 @@ PLANTED: dict[str, Planted] = {
     "a manifest that lies about the lines": Planted(
         _sealed(lambda copy: resealed(copy, outer={"n_retrieved": 3})), "manifest", "differ in n_retrieved"
     ),
+    "an adapter that is no LoRA": Planted(_no_lora, "manifest", "no plain LoRA", alone=False),
     # base
+    "no base to be held against": Planted(
+        lambda bench, _: bench.trial(bench.candidate, base_folder=None), "base", "no base is there"
+    ),
     "wrong base": Planted(
         _sealed(lambda copy: resealed(copy, outer={"base": "3" * 64})), "base", "it was to begin from"
     ),
@@ -619,6 +639,7 @@ PLANTED: dict[str, Planted] = {
     "a catalogue that outgrew its codes": Planted(
         _other_names([*NAMES, *(f"new {n}" for n in range(60))]), "codebook", "64 codes", alone=False
     ),
+    "a codebook that nobody makes": Planted(_codebook_of_nobody, "codebook", "no codebook of 64 codes", alone=False),
     # weights
     "NaN in the weights": Planted(
         _with_tensors(_set("model.embed_tokens.weight", float("nan"))), "weights", "are not numbers"
@@ -635,6 +656,8 @@ PLANTED: dict[str, Planted] = {
     "an adapter for wider matrices": Planted(_with_factors(_wide), "weights", "fits the rank and the base"),
     "an adapter for layers that are not there": Planted(_with_factors(_elsewhere), "weights", "does not have"),
     "an adapter that changes nothing": Planted(_with_factors(_zero_products), "weights", "nothing was learnt"),
+    "half an adapter": Planted(_with_factors(lambda tensors: tensors.pop(_UP)), "weights", "has one factor only"),
+    "an adapter with a bias": Planted(_with_factors(_with_bias), "weights", "is no factor of an adapter"),
     "NaN in an adapter": Planted(_with_factors(_set(_UP, float("nan"))), "weights", "are not numbers"),
     # samples
     "taught older samples": Planted(_older_samples, "samples", "was taught samples 222222222222"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from refresh.engines import Engine
 from refresh.finetune import lifecycle
 from refresh.finetune.gates import GATES, judge_candidate
 from refresh.finetune.lifecycle import Actor
@@ -44,6 +46,23 @@ def test_a_good_candidate_passes_every_gate(bench: Bench) -> None:
     assert failed(verdicts) == (), [verdict.sentence for verdict in verdicts if not verdict.is_passed]
     assert tuple(verdict.gate for verdict in verdicts) == GATES
     assert in_review(verdicts).status is FineTuneStatus.PENDING_REVIEW
+
+
+def test_a_good_adapter_passes_every_gate(bench: Bench, tmp_path: Path) -> None:
+    verdicts = judge_candidate(bench.trial(bench.adapter(tmp_path / "candidate")))
+    assert failed(verdicts) == (), [verdict.sentence for verdict in verdicts if not verdict.is_passed]
+
+
+@pytest.mark.parametrize("kind", ["a bit flipped in the weights", "wrong base", "a pickle named safetensors"])
+def test_no_model_is_opened_before_its_integrity_is_known(bench: Bench, tmp_path: Path, kind: str) -> None:
+    opened: list[str] = []
+
+    def note() -> Engine:
+        opened.append("candidate")
+        raise AssertionError
+
+    judge_candidate(replace(PLANTED[kind].plant(bench, tmp_path), open_candidate=note))
+    assert opened == []
 
 
 @pytest.mark.parametrize("kind", PLANTED)
