@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
+import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +29,7 @@ from stream.run_reader import run_id_of
 from stream.shard_store import join_run
 from stream.sources.opening import parse_kafka_url
 from tests.monitoring.test_webhook import alert, body_of
+from tests.roles import PROGRAM
 from tests.tidegate.test_alert_answering import OpenWorld
 from tidegate.cli.alert_assembly import cooldown_ms_of
 from tidegate.cli.alert_planning import decision_of, result_of
@@ -209,3 +214,33 @@ def test_alerts_are_listed_with_what_became_of_them(world: OpenWorld) -> None:
     table = CliRunner().invoke(alerts_group, ["list", "--home", str(world.home)], catch_exceptions=False).output
     assert "TidegateHitRateFallsFast" in table
     assert "answered" in table
+
+
+def test_the_command_takes_alerts_until_it_is_told_to_end(tmp_path: Path) -> None:
+    with closing(Database(tmp_path / "runs.db")) as database:
+        join_run(database, "run", "kafka://h:1/t", "{}", 1)
+    (tmp_path / "tokens").write_text(TOKENS["alert_tokens"])
+    command = [*PROGRAM, "alerts", "--source", SOURCE, "--home", str(tmp_path), "--port", "0", "--metrics-port", "0"]
+    environment = {**os.environ, "TIDEGATE_ALERT_TOKENS_FILE": str(tmp_path / "tokens")}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stderr=log, env=environment)
+    try:
+        deadline = time.monotonic() + 60
+        while "taking alerts on http" not in (said := (tmp_path / "log").read_text()):
+            assert process.poll() is None, said
+            assert time.monotonic() < deadline, said
+            time.sleep(0.05)
+        url = said.partition("taking alerts on ")[2].split()[0]
+        metrics = said.partition("metrics on ")[2].split()[0]
+        header = {"authorization": f"Bearer {TOKENS['alert_tokens'].split()[1]}"}
+        assert httpx.post(url, json=body_of(alert()), timeout=30).status_code == 401
+        assert httpx.post(url, json=body_of(alert()), headers=header, timeout=30).json()["open"] == 1
+        assert 'tidegate_alert_deliveries_total{outcome="taken"} 1.0' in httpx.get(metrics, timeout=30).text
+        assert httpx.get(metrics.replace("/metrics", "/readyz"), timeout=30).json() == {"status": "ready"}
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait(20)
+    with closing(Database(tmp_path / "runs.db")) as database:
+        assert [each.status for each in AlertBook(database, "run").requests()] == [AlertStatus.OPEN]
