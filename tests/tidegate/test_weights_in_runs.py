@@ -13,7 +13,9 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from refresh.bulk import BulkOptions
 from refresh.engines.adapter import open_adapter
 from refresh.engines.embedded import EmbeddedEngine
 from refresh.engines.model_files import WEIGHTS
@@ -31,9 +33,12 @@ from tests.refresh.candidates import candidate_of
 from tests.refresh.random_models import write_random_model
 from tests.runs import SYNTHETIC, run_quietly, small_log
 from tidegate.cli.assembly import assemble
+from tidegate.cli.by_hand import HandRefresh
+from tidegate.cli.last_window import open_last_window
 from tidegate.cli.main import cli
 from tidegate.cli.pipeline import Pipeline
 from tidegate.cli.records import PaneRecord, decode_record
+from tidegate.cli.refresh_bars import RefreshBars
 from tidegate.cli.weights_serving import WeightsServing, weights_serving_of
 from tidegate.clock import SystemClock
 from tidegate.config import RunSettings, load_settings
@@ -49,6 +54,7 @@ from tidegate.contracts import (
 )
 from tidegate.counts import unpack_pairs
 from tidegate.errors import EngineError, FineTuneError, RequestError, TransitionError
+from tidegate.group_config import GroupSettings
 
 # Weights that nobody taught answer anything: gates over the table are not the matter here.
 LOOSE = {"min_label_mass": 0.0, "min_exact_match": 0.0, "hit_loss_z": 1e9, "max_changed_full": 1.0}
@@ -364,3 +370,13 @@ def test_a_run_without_versions_is_named(tmp_path: Path, flags: list[str]):
     found = CliRunner().invoke(cli, ["weights", "list", "--home", str(tmp_path), *flags])
     assert isinstance(found.exception, RequestError)
     assert "--run: none" in str(found.exception)
+
+
+def test_a_refresh_by_hand_asks_the_weights_that_serve(swapped: tuple[Home, list[PaneRecord]], tmp_path: Path):
+    copied = Path(shutil.copytree(swapped[0].home, tmp_path / "copy"))
+    flags = {**FLAGS, "model": swapped[0].weights.base, "source": str(swapped[0].weights.log), "home": copied}
+    settings = load_settings(flags, None, GroupSettings)
+    with open_last_window(settings, None, RefreshBars(Console(quiet=True)), SystemClock()) as window:
+        assert window.is_of_run
+        hand = HandRefresh(settings, SystemClock(), window, "all", BulkOptions())
+        assert hand.model == str(swapped[0].store.path(2))

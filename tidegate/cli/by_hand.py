@@ -85,7 +85,9 @@ class HandRefresh:
 
     @property
     def model(self) -> str | None:
-        """Model folder that is at hand: the one that was asked for, the run's, or an earlier refresh's by hand."""
+        """Model folder that is at hand: fine-tuned weights, those asked for, the run's, or an earlier refresh's."""
+        if self._window.record.weights is not None:  # they took the place of those that the run was given
+            return self._window.record.model
         if self._settings.model is not None:
             return str(self._settings.model)
         if self._settings.engine not in _TRAINED:
