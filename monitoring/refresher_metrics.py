@@ -23,9 +23,10 @@ class RefresherMetrics(MetricGroup):
             "refresh_running_seconds", "Seconds that this process has been at the order in hand, when collected."
         )
         self.rows = self._gauge(
-            "refresh_rows", "Rows of the order in hand, or of the last one, that the engine was asked for and has "
-            "answered (rows).", "state",
-        )  # fmt: skip
+            "refresh_rows",
+            "Rows of the order in hand, or of the last one, that the engine was asked for and has answered (rows).",
+            "state",
+        )
         self.carried_out = self._counter("orders_carried_out", "Orders that this process carried out.")
 
     @contextmanager

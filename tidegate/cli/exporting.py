@@ -104,8 +104,8 @@ def exporting(
         If the port cannot be had, or others would reach it and nobody has said so.
     """
     RoleMetrics(registry, role, run_id, pulse.vitals)
-    with metrics_port(settings.metrics_host, settings.metrics_port, settings.expose_metrics, registry,
-                      unready or pulse.unready) as url:  # fmt: skip
+    host, port, is_exposed = settings.metrics_host, settings.metrics_port, settings.expose_metrics
+    with metrics_port(host, port, is_exposed, registry, unready or pulse.unready) as url:
         yield url
 
 
