@@ -44,6 +44,7 @@ bench-refresh: setup ## refreshes against the model's own floor, on a GPU too wh
 
 bench-finetune: setup ## a fine-tune from counts to gates, and an adapter's training on a GPU where there is one
 	$(BIN)/python -m bench.finetune
+	$(BIN)/python -m bench.finetune_recovery
 
 calibrate: setup ## hold drift, policy, alerts and their figures against what is promised; fails where a goal is missed
 	$(BIN)/python -m bench.calibrate

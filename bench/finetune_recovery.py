@@ -21,11 +21,14 @@ from typing import Any
 from bench.processes import cores
 from bench.table import Figure, publish
 from refresh.finetune.lifecycle import flagged
+from refresh.finetune.recipe import FineTuneRecipe
+from refresh.finetune.runner import Runner
 from stream.run_reader import RunReader
 from stream.sequence_kernel import HITS_NEXT, SCORED
 from stream.worlds import World, world_named, write_log
 from tidegate.cli.assembly import assemble
-from tidegate.cli.finetuning import Bench, Messages, open_bench
+from tidegate.cli.fine_tune_work import FineTuneWork
+from tidegate.cli.finetuning import FOLDER, Bench, open_bench
 from tidegate.cli.pipeline import Pipeline
 from tidegate.cli.records import PaneRecord
 from tidegate.clock import SystemClock
@@ -51,10 +54,12 @@ class Scene:
     ----------
     world : World
     repairs : bool        whether what the run flags is answered by a fine-tune
+    recipe : FineTuneRecipe, optional    default: that of `tidegate finetune run`
     """
 
     world: World
     repairs: bool = True
+    recipe: FineTuneRecipe | None = None
 
     def play(self, folder: Path) -> Played:
         """Run to the end, with a person who answers every flag before the next pane."""
@@ -70,9 +75,9 @@ class Scene:
             def look(record: PaneRecord) -> None:
                 played.note(record, assembly.parts.store)
                 if len(played.panes) == FIRST_PANE_OF_FINE_TUNE:
-                    played.answer(bench, _asked_for(bench, run_id, record))
+                    played.answer(bench, _asked_for(bench, run_id, record), self.recipe)
                 elif record.decision and record.decision.flag and self.repairs:
-                    played.answer(bench, bench.desk.show(record.decision.flag.flag_id))
+                    played.answer(bench, bench.desk.show(record.decision.flag.flag_id), self.recipe)
 
             pipeline = Pipeline(assembly.parts, assembly.last_record, look)
             assembly.parts.worker.run(pipeline.on_pane, pipeline.resume(), should_stop=threading.Event().is_set)
@@ -112,10 +117,13 @@ class Played:
         if record.decision and record.decision.flag:
             self.flags.append((at, record.decision.flag.reason))
 
-    def answer(self, bench: Bench, record: FineTune) -> None:
+    def answer(self, bench: Bench, record: FineTune, recipe: FineTuneRecipe | None = None) -> None:
         """Have a fine-tune run, and approve it where its gates let it pass."""
         started = time.perf_counter()
-        record = bench.runner(Messages()).run(record.fine_tune_id)
+        work = FineTuneWork(bench.database, bench.home, recipe=recipe)
+        folder = bench.home / FOLDER
+        runner = Runner(bench.book, folder, work.curate, work.train, work.judge, bench.clock, by="bench")
+        record = runner.run(record.fine_tune_id)
         self.train_seconds.append(time.perf_counter() - started)
         if record.status is FineTuneStatus.PENDING_REVIEW:
             record = bench.desk.decide(
