@@ -97,6 +97,11 @@ class AlertHandler:
             raise _RefusedError(
                 401, "unauthorised", "no live token came with the request", "Send one as Authorization: Bearer TOKEN"
             )
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":  # a page in somebody's browser may send others to loopback, but not this one
+            raise _RefusedError(
+                415, "malformed", f"the content type is {kind[:64]!r}, not application/json", "Let Alertmanager send it"
+            )
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > MAX_BODY_BYTES:
             raise _too_large()

@@ -13,6 +13,7 @@ _REFUSALS = {
     400: "The body is no delivery of version 4; the same one never will be.",
     401: "No live token came with it.",
     413: f"The body is larger than {MAX_BODY_BYTES} bytes.",
+    415: "It is not sent as JSON.",
     503: "It could not be kept, or did not come in time: try again.",
 }
 
@@ -23,7 +24,7 @@ def openapi_document() -> dict[str, Any]:
     Examples
     --------
     >>> sorted(openapi_document()["paths"]["/alerts"]["post"]["responses"])
-    ['202', '400', '401', '413', '503']
+    ['202', '400', '401', '413', '415', '503']
     """
     records = (Delivery, AlertsTaken, AlertRefusal)
     _, components = msgspec.json.schema_components(records, ref_template="#/components/schemas/{name}")

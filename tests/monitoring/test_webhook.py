@@ -78,7 +78,7 @@ class Service:
 
 def delivery_of(body: Any, token: str | None = NEW) -> httpx.Request:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    headers = {"content-type": "application/json"} | ({} if token is None else {"authorization": f"Bearer {token}"})
     return httpx.Request("POST", "http://x/alerts", content=content, headers=headers)
 
 
@@ -158,6 +158,18 @@ def test_what_is_no_delivery_is_refused_for_good(body: Any, found: str) -> None:
     assert (service.memory.kept, service.counted("malformed")) == ({}, 1)
 
 
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+def test_what_a_page_in_a_browser_may_send_to_loopback_is_refused(kind: str) -> None:
+    service = Service(has_tokens=False)
+    request = delivery_of(body_of(alert()), None)
+    request.headers["content-type"] = kind
+    (answer,) = service.ask(request)
+    assert (answer.status_code, service.memory.kept) == (415, {})
+    request = delivery_of(body_of(alert()), None)
+    request.headers["content-type"] = "Application/JSON; charset=utf-8"
+    assert service.ask(request)[0].status_code == 202
+
+
 def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not() -> None:
     service = Service()
     large = b" " * (MAX_BODY_BYTES + 1)
@@ -166,7 +178,7 @@ def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not() -> None
         for begin in range(0, len(large), 65_536):
             yield large[begin : begin + 65_536]
 
-    headers = {"authorization": f"Bearer {NEW}"}
+    headers = {"authorization": f"Bearer {NEW}", "content-type": "application/json"}
     silent = httpx.Request("POST", "http://x/alerts", content=in_pieces(), headers=headers)
     answers = service.ask(delivery_of(large), silent)
     assert [answer.status_code for answer in answers] == [413, 413]
@@ -182,7 +194,7 @@ def test_a_slow_body_is_let_go_with_a_5xx_so_that_it_is_sent_again() -> None:
         yield b"{"
         await asyncio.sleep(5)
 
-    headers = {"authorization": f"Bearer {NEW}"}
+    headers = {"authorization": f"Bearer {NEW}", "content-type": "application/json"}
     (answer,) = service.ask(httpx.Request("POST", "http://x/alerts", content=never_ends(), headers=headers))
     assert (answer.status_code, service.counted("too_slow")) == (503, 1)
 

@@ -93,7 +93,8 @@ def test_a_thousand_repeated_reordered_and_forged_deliveries_make_one_refresh_an
 
                 def send(delivery: tuple[str, bytes]) -> int:
                     token, body = delivery
-                    return client.post("/alerts", content=body, headers={"authorization": token}).status_code
+                    headers = {"authorization": token, "content-type": "application/json"}
+                    return client.post("/alerts", content=body, headers=headers).status_code
 
                 with ThreadPoolExecutor(8) as pool:
                     statuses.update(pool.map(send, deliveries(of)))
