@@ -70,7 +70,8 @@ def record_run(world: World, policy: str, names: frozenset[str], batches_a_day: 
 
     Parameters
     ----------
-    batches_a_day : in which its log is read: what is counted leaps by as much, also in hours of few events
+    batches_a_day : in which its log is read: what is counted leaps by as much, also in hours of few events, and what
+        a batch brings about is seen up to a batch too early
     """
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.parquet"
