@@ -10,6 +10,7 @@ from refresh.finetune.gates.trial import Hearing, Trial
 from refresh.finetune.gates.verdicts import verdict_of
 from refresh.finetune.gates.weights import weights
 from tidegate.contracts import GateVerdict
+from tidegate.errors import ConfigError
 
 Gate = Callable[[Hearing], GateVerdict]
 OnProgress = Callable[[str, int, int], None]
@@ -65,8 +66,17 @@ def judge_candidate(
     Returns
     -------
     tuple of GateVerdict
-        None is missing silently: the last one says why where gates were left out.
+        Where gates are left out, one before them did not pass.
+
+    Raises
+    ------
+    ConfigError
+        If a gate of one's own has the name of one of ours: it would stand in for it.
     """
+    if taken := [name for name in more_gates or () if name in GATES]:
+        raise ConfigError(
+            f"{', '.join(taken)} cannot be replaced by gates of one's own", "Give them other names", place="more_gates"
+        )
     hearing, verdicts = Hearing(trial), list[GateVerdict]()
     stages = (*_STAGES[:-1], {**_STAGES[-1], **(more_gates or {})}, _LAST)
     n_gates = sum(map(len, stages))

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 
 from refresh.codebook import Codebook
 from refresh.engines import Answers
-from refresh.finetune.gates import CandidateBounds, CandidateJudge, Expected, Hearing, Labelled, Sampled, Trial
+from refresh.finetune.gates import (
+    CandidateBounds,
+    CandidateJudge,
+    Expected,
+    Hearing,
+    Labelled,
+    Sampled,
+    Trial,
+    judge_candidate,
+)
 from refresh.finetune.gates.labelled import first_allowed, mean_by_groups, most_popular, tail_of
 from refresh.finetune.gates.memorisation import memorisation, others_alike, share_of
 from refresh.finetune.gates.recall import context, recall
@@ -28,7 +37,7 @@ from refresh.finetune.runner import Job
 from refresh.prompts import PromptBuilder, RowContexts, Template
 from tidegate.contracts import FineTune, FineTuneFlag, FineTuneReason, FineTuneStatus, GateVerdict
 from tidegate.counts import BucketedCounts, pack_pairs, pack_transitions
-from tidegate.errors import EngineError, FineTuneError
+from tidegate.errors import ConfigError, EngineError, FineTuneError
 
 N_CLUSTERS = 12
 NAMES = [f"interest {cluster}" for cluster in range(N_CLUSTERS)]
@@ -360,6 +369,12 @@ def test_a_gate_that_raises_or_returns_nothing_is_a_block() -> None:
     assert "\x1b" not in found.sentence
     assert not verdict_of("own", lambda: at_least("other", 1, 0, ""), 5.0).is_passed
     assert verdict_of("own", lambda: at_least("own", 1, 0, ""), 5.0).is_passed
+
+
+def test_a_gate_of_ones_own_stands_in_for_none_of_ours() -> None:
+    test = drawn(100, 23)
+    with pytest.raises(ConfigError, match="recall cannot be replaced"):
+        judge_candidate(heard(test, usual(test)).trial, more_gates={"recall": recall})
 
 
 def test_what_is_no_number_passes_no_bound() -> None:
