@@ -197,7 +197,7 @@ def test_a_store_of_the_version_before_gets_room_for_requests(tmp_path: Path) ->
     assert found == SCHEMA_VERSION
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 5), max_size=4), max_size=20), st.integers(0, 3))
 def test_whatever_is_delivered_in_whatever_order_each_episode_has_one_answer(
     tmp_path_factory: pytest.TempPathFactory, deliveries: list[list[int]], cooldown: int

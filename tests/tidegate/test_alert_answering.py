@@ -251,7 +251,7 @@ def test_a_role_that_dies_at_any_point_loses_and_doubles_no_refresh(new_world: C
 
     undisturbed, expected = lived_through(Points())
     assert undisturbed.points.n > 8
-    for fatal in range(8):  # from the first alert to the second one's table: the rest is panes, as ever
+    for fatal in range(4):  # the first alert: decided, announced, carried out, announced; the rest is as ever
         world, found = lived_through(Points(fatal))
         assert found == expected, fatal
         assert is_over(world.reader())
