@@ -90,5 +90,6 @@ def most_popular(taught: Samples, asked: Samples) -> Int32s:
     traffic = np.bincount(taught.target, taught.weight.astype(np.float64) ** 2)
     best = np.argsort(-traffic, kind="stable")[:3].astype(np.int32)
     is_free = (best[None] != asked.c1[:, None]) & (best[None] != asked.c2[:, None])
-    answers: Int32s = best[np.argmax(is_free, axis=1)]
+    first_free = np.argmax(is_free, axis=1)
+    answers: Int32s = best[first_free]
     return answers
