@@ -54,3 +54,4 @@ def test_roles_on_sqlite_answer_a_synthetic_log_like_one_process(kafka: KafkaBro
     table, copy = TableStore(tmp_path / "home" / "tables").load(), copy_of(kafka.bootstrap, "shared-table")
     assert copy.version.content_checksum == table.content_checksum()
     assert answers_in(copy, table.cluster_names) == answers_of(table)
+    assert (tmp_path / "home" / "faust").is_dir()  # and none where the command was given

@@ -210,7 +210,7 @@ def _command(
         words += ["--port", ports[f"{service.name}:{_OWN_PORTS[service.role]}"].rpartition(":")[2]]
     environment = {name: settled(value, places) for name, value in service.environment.items()}
     environment.pop("TIDEGATE_EXPOSE_METRICS", None)
-    environment |= {"TIDEGATE_HOME": str(folder / "home"), "FAUST_DATADIR": str(folder / "faust"), **_ONE_THREAD}
+    environment |= {"TIDEGATE_HOME": str(folder / "home"), **_ONE_THREAD}
     if service.name != PRODUCER and service.role != "console":
         environment["TIDEGATE_METRICS_PORT"] = ports[f"{service.name}:{_METRICS}"].rpartition(":")[2]
     return [*_PROGRAM, "--debug", *words], environment

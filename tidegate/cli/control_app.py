@@ -22,8 +22,10 @@ def build_app(role: Role, look: Callable[[], Awaitable[None]]) -> faust.App:
     ----------
     look : called for each drift report and each result
     """
+    role.settings.home.mkdir(parents=True, exist_ok=True)
     app = faust.App(
         f"tidegate-control-{role.run_id}",
+        datadir=role.settings.home.absolute() / "faust",  # empty: no state is in Faust; it makes the folder anyway
         broker=[f"kafka://{address}" for address in role.brokers.split(",")],
         broker_credentials=_credentials(kafka_properties(role.settings)),
         store="memory://",
