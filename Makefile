@@ -17,7 +17,7 @@ demo: setup ## a synthetic world: fine-tune, stream, drift, refreshes; three pol
 	$(BIN)/tidegate demo
 
 test: setup lint ## linters and all tests; ends with the real components that were exercised
-	$(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 25
+	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 25
 
 lint: setup ## ruff, mypy, layers
 	$(BIN)/ruff format --check --quiet .

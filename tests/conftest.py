@@ -23,6 +23,7 @@ from tests.components import (
     require,
 )
 from tests.postgres import PostgresServer
+from tests.scopes import rank_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from tests.vllm_server import VllmHost
 
 ACCOUNT = pytest.StashKey[Account]()
-_STARTED_ONCE = ("vllm", "kafka")
-"""Fixtures of the whole run that are dear to start: one process has all tests of each."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,22 +48,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         require(component_named(name), item.config.stash[ACCOUNT])
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests together where several processes share a run, and all tests of what is dear to start.
-
-    They begin with those: what takes longest shall not be what is left at the end.
-    """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
-    items.sort(
-        key=lambda item: _STARTED_ONCE.index(group) if (group := _group_of(item)) in _STARTED_ONCE else len(items)
-    )
+    """Begin with what is dear to start: what takes longest shall not be what is left at the end."""
+    items.sort(key=lambda item: rank_of(item.nodeid))
 
 
-def _group_of(item: pytest.Item) -> str:
-    asked = getattr(item, "fixturenames", ())
-    return next((fixture for fixture in _STARTED_ONCE if fixture in asked), item.nodeid.partition("::")[0])
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Share the run among processes by what tests start."""
+    from tests.sharing import ByComponent
+
+    return ByComponent(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
