@@ -167,6 +167,16 @@ def test_instants_end_where_pythons_do(edge: datetime, delta_us: int) -> None:
         assert_same({1: record({"name": "timestamp", "type": kind})}, [framed(1, body)])
 
 
+def test_instants_beyond_2255_are_rounded_once_beside_plain_numbers() -> None:
+    instant = {"type": "long", "logicalType": "timestamp-micros"}
+    schemas = {n: record({"name": "timestamp", "type": kind}) for n, kind in enumerate((instant, "double"))}
+    values = [
+        framed(0, encoded(schemas[0], {"timestamp": microseconds}))
+        for microseconds in range(36_037_958_400_000_440, 36_037_958_400_000_450)
+    ]
+    assert_same(schemas, [*values, framed(1, encoded(schemas[1], {"timestamp": 1.5}))])
+
+
 def test_ordinary_records_never_reach_the_library() -> None:
     """The compiled kernel reads them alone: no Python object is made of a record."""
     inner = record({"name": "model", "type": "string"}, {"name": "rooted", "type": "boolean"}, name="Device")

@@ -36,7 +36,7 @@ def registry_of(role: str) -> CollectorRegistry:
     Examples
     --------
     >>> registry_of("worker").get_sample_value("tidegate_partitions_owned")
-    1.0
+    1
     """
     registry = CollectorRegistry()
     RoleMetrics(registry, role, "", lambda: Vitals(0, 0, 0, 0.0))

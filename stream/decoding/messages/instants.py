@@ -38,8 +38,9 @@ def in_one_notation(fields: Fields, left: LeftRows, members: Sequence[int], unit
         numbers = fields.numbers[member, at]
         if divisor == 1 and bool((np.abs(numbers) < (1 << 63) // factor).all()):
             fields.kinds[member, at], fields.numbers[member, at] = INTEGER, numbers * factor
-        else:  # as floats, which times are rounded from to the microsecond
-            fields.kinds[member, at], fields.floats[member, at] = FLOAT, numbers * float(factor) / divisor
+        else:  # as floats, which times are rounded from to the microsecond; rounded once, also beyond 2^53 (2255)
+            floats = [microseconds * factor / divisor for microseconds in numbers.tolist()]
+            fields.kinds[member, at], fields.floats[member, at] = FLOAT, floats
         if left.members:
             left.members[member] = [_number(value, factor, divisor) for value in left.members[member]]
 
