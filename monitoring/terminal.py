@@ -61,8 +61,8 @@ def print_run(console: Console, summary: Summary) -> None:
         grid.add_row(heading, _text(words))
     console.print(grid)
     for issue in summary["issues"][:_FIRST_ISSUES]:
-        words = _text(f"  {issue['place']}: {issue['found']}. {issue['mend']}")
-        console.print(words, soft_wrap=True)  # a place stays whole
+        line = _text(f"  {issue['place']}: {issue['found']}. {issue['mend']}")
+        console.print(line, soft_wrap=True)  # a place stays whole
 
 
 def _lines(run: Summary) -> dict[str, str]:

@@ -7,87 +7,47 @@ change any more (recorded panes, manifests) is read once.
 from __future__ import annotations
 
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from monitoring.console.facts import (
     AlertFacts,
     CandidateFacts,
     DiffFacts,
-    DiffRow,
-    MoveFacts,
     OpenOrder,
-    OrderFacts,
     PaneDetail,
     PaneFacts,
     ProgressFacts,
     RunFacts,
     ShardFacts,
     TableFacts,
-    VersionFacts,
 )
 from refresh.gates.aside import Candidates
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
-from stream.alert_book import AlertBook, AlertRequest
+from stream.alert_book import AlertBook
 from stream.database import Database
 from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import DECISIONS, RECORDS, REPORTS, RESULTS, Ledger
 from stream.reorder import BEGINNING_OF_TIME_MS
 from stream.run_reader import RunReader, RunState
-from stream.sequence_kernel import ANSWERED, HITS_NEXT, HITS_SEQUENCE, N_STATS, SCORED
-from tidegate.cli.alert_planning import AlertDecision
+from stream.sequence_kernel import N_STATS
 from tidegate.cli.answering import next_unrecorded
-from tidegate.cli.records import PaneDecision, PaneRecord, decode_record
-from tidegate.cli.table_changes import ANY, changes_between
+from tidegate.cli.console_facts import alert_facts, facts_of, with_stats
+from tidegate.cli.console_kept import Kept
+from tidegate.cli.console_tables import ShownTables
+from tidegate.cli.records import PaneDecision, decode_record
 from tidegate.clock import Clock
-from tidegate.contracts import AlertStatus, DriftReport, FineTune, RefreshOrder, RefreshResult
+from tidegate.contracts import AlertStatus, FineTune
 from tidegate.durations import parse_duration
-from tidegate.errors import CorruptTableError, RequestError, TidegateError
+from tidegate.errors import RequestError
 
-_T = TypeVar("_T")
-_FRESH_SECONDS = 1.0
-_KEPT_DIFFS = 8
 _NO_STATS = np.zeros(N_STATS, np.int64)
-
-
-class _Kept(Generic[_T]):
-    """A value that is looked up at most once a second, whoever asks; so is what kept it from being looked up.
-
-    A store that is away takes seconds to say so, and a page asks a dozen times.
-    """
-
-    def __init__(self, clock: Clock, look_up: Callable[[], _T]) -> None:
-        self._clock, self._look_up = clock, look_up
-        self._lock = threading.Lock()
-        self._found: tuple[float, _T | None, TidegateError | None] | None = None
-
-    def __call__(self) -> _T:
-        with self._lock:
-            if self._found is None or self._clock.monotonic_seconds() - self._found[0] >= _FRESH_SECONDS:
-                self._found = self._looked_up()
-            _, value, error = self._found
-            if error is not None:
-                raise error
-            return cast(_T, value)
-
-    def _looked_up(self) -> tuple[float, _T | None, TidegateError | None]:
-        try:
-            value = self._look_up()
-        except TidegateError as error:
-            return self._clock.monotonic_seconds(), None, error
-        return self._clock.monotonic_seconds(), value, None
-
-    def forget(self) -> None:
-        with self._lock:
-            self._found = None
 
 
 class StoreSource:
@@ -108,12 +68,11 @@ class StoreSource:
         self._database: Database | None = None
         self._records: OrderedDict[int, tuple[bytes, PaneFacts]] = OrderedDict()
         self._records_of = ""
-        self._manifests: dict[int, VersionFacts] = {}
-        self._diffs: OrderedDict[tuple[int, int, int], DiffFacts] = OrderedDict()
-        self._chosen = _Kept(clock, self._choose)
-        self._panes = _Kept(clock, self._read_panes)
-        self._tables = _Kept(clock, self._read_tables)
-        self._alerts = _Kept(clock, self._read_alerts)
+        self._shown = ShownTables(self.tables_place)
+        self._chosen = Kept(clock, self._choose)
+        self._panes = Kept(clock, self._read_panes)
+        self._tables = Kept(clock, self._shown.facts)
+        self._alerts = Kept(clock, self._read_alerts)
 
     def database(self) -> Database | None:
         """Open the store, once it is there."""
@@ -169,7 +128,7 @@ class StoreSource:
             return None
         record = decode_record(body)
         order = record.decision.order if record.decision else None
-        facts = _facts_of(record, chosen[0].stats_of_pane(pane))
+        facts = facts_of(record, chosen[0].stats_of_pane(pane))
         return PaneDetail(facts, record.report, record.decision, order.rows if order else ())
 
     def cluster_names(self) -> Sequence[str]:
@@ -206,7 +165,7 @@ class StoreSource:
         if chosen is None:
             return []
         book = AlertBook(chosen[0].database, chosen[0].run_id)
-        return [_alert_facts(each) for each in reversed(book.requests())]
+        return [alert_facts(each) for each in reversed(book.requests())]
 
     def shards(self) -> Sequence[ShardFacts]:
         """Who counts, and how far."""
@@ -256,34 +215,7 @@ class StoreSource:
 
     def diff(self, old: int, new: int, limit: int) -> DiffFacts:
         """Compare two versions, in names."""
-        with self._lock:
-            known = self._diffs.get((old, new, limit))
-        if known is not None:
-            return known
-        before, after = self.tables_place.load(old), self.tables_place.load(new)
-        changes = changes_between(before, after, limit)
-        found = DiffFacts(
-            old=old,
-            new=new,
-            n_added=changes.counts["added"],
-            n_removed=changes.counts["removed"],
-            n_changed=changes.counts["changed"],
-            n_reweighted=changes.n_reweighted,
-            rows=tuple(
-                DiffRow(
-                    row["change"],
-                    None if row["c1"] == ANY else row["c1"],
-                    row["c2"],
-                    *(tuple((each["name"], each["probability"]) for each in row[side]) for side in ("old", "new")),
-                )
-                for row in changes.rows
-            ),
-        )
-        with self._lock:
-            self._diffs[old, new, limit] = found
-            while len(self._diffs) > _KEPT_DIFFS:
-                self._diffs.popitem(last=False)
-        return found
+        return self._shown.diff(old, new, limit)
 
     def candidates(self) -> Sequence[CandidateFacts]:
         """Candidates that are kept aside, the newest first."""
@@ -337,7 +269,7 @@ class StoreSource:
         with self._lock:
             self._catch_up(ledger)
             stats = ledger.stats()
-            return [_with_stats(facts, stats.get(pane, _NO_STATS)) for pane, (_, facts) in self._records.items()]
+            return [with_stats(facts, stats.get(pane, _NO_STATS)) for pane, (_, facts) in self._records.items()]
 
     def _catch_up(self, ledger: Ledger) -> None:
         """Read the records that are new. A run that started over has another record where we were."""
@@ -352,43 +284,9 @@ class StoreSource:
             found = {pane: ledger.get(RECORDS, pane) for pane in range(last + 1, (newest or last) + 1)}
             new = {pane: body for pane, body in found.items() if body is not None}
         for pane, body in new.items():
-            self._records[pane] = body, _facts_of(decode_record(body), _NO_STATS)
+            self._records[pane] = body, facts_of(decode_record(body), _NO_STATS)
         for pane in list(self._records)[:-1]:
             self._records[pane] = b"", self._records[pane][1]
-
-    def _read_tables(self) -> TableFacts:
-        store = self.tables_place
-        numbers = store.numbers()
-        for gone in self._manifests.keys() - set(numbers):
-            del self._manifests[gone]
-        moves = tuple(
-            MoveFacts(each.time_ms, each.action, each.from_version, each.to_version, each.who, each.why)
-            for each in reversed(store.history())
-        )
-        return TableFacts(store.current(), tuple(map(self._version, reversed(numbers))), moves)
-
-    def _version(self, number: int) -> VersionFacts:
-        known = self._manifests.get(number)
-        if known is not None:
-            return known
-        try:
-            found = self.tables_place.manifest(number)
-        except (CorruptTableError, RequestError) as error:
-            return VersionFacts(number, problem=str(error))
-        self._manifests[number] = VersionFacts(
-            version=number,
-            parent=found.parent,
-            created_ms=found.created_ms,
-            window_end_ms=found.window_end_ms,
-            trigger=str(found.trigger),
-            reasons=found.reasons,
-            engine=found.engine_name,
-            rows=found.rows,
-            backoff_rows=found.backoff_rows,
-            rows_changed=found.rows_changed,
-            rows_reweighted=found.rows_reweighted,
-        )
-        return self._manifests[number]
 
 
 def _newest_ms(ledger: Ledger) -> int:
@@ -416,65 +314,3 @@ def _duration_of(settings: dict[str, Any], name: str) -> int:
 def _known_ms(time_ms: int | None) -> int | None:
     """Time that is one: the beginning of all times, or its end, stands for none yet."""
     return time_ms if time_ms is not None and 0 < time_ms < 2**53 else None
-
-
-def _facts_of(record: PaneRecord, stats: NDArray[np.int64]) -> PaneFacts:
-    """Keep what lists need, without pairs and rows."""
-    decision = record.decision
-    facts = PaneFacts(
-        pane=record.pane,
-        end_ms=record.window_end_ms,
-        scored=0,
-        answered=0,
-        hits_next=0,
-        hits_sequence=0,
-        report=None if record.report is None else _slim(record.report),
-        explanation=None if decision is None else decision.explanation,
-        order=None if decision is None or decision.order is None else _order_facts(decision.order),
-        flag=None if decision is None else decision.flag,
-        result=record.result,
-        table_version=record.table_version,
-    )
-    return _with_stats(facts, stats)
-
-
-def _with_stats(facts: PaneFacts, stats: NDArray[np.int64]) -> PaneFacts:
-    return replace(
-        facts,
-        scored=int(stats[SCORED]),
-        answered=int(stats[ANSWERED]),
-        hits_next=int(stats[HITS_NEXT]),
-        hits_sequence=int(stats[HITS_SEQUENCE]),
-    )
-
-
-def _slim(report: DriftReport) -> DriftReport:
-    front = None if report.front is None else msgspec.structs.replace(report.front, flagged=())
-    return msgspec.structs.replace(report, flagged=(), front=front, by_c1=None, by_c2=None, backoff=None)
-
-
-def _alert_facts(request: AlertRequest) -> AlertFacts:
-    decision = None if request.decision is None else msgspec.json.decode(request.decision, type=AlertDecision)
-    decided = None if decision is None else decision.record.decision
-    return AlertFacts(
-        number=request.number,
-        alert=request.episode.alert,
-        received_ms=request.received_ms,
-        status=str(request.status),
-        pane=request.pane,
-        end_ms=request.received_ms if decision is None else decision.record.window_end_ms,
-        order=None if decided is None or decided.order is None else _order_facts(decided.order),
-        result=None if request.result is None else msgspec.json.decode(request.result, type=RefreshResult),
-    )
-
-
-def _order_facts(order: RefreshOrder) -> OrderFacts:
-    return OrderFacts(
-        order_id=order.order_id,
-        trigger=str(order.trigger),
-        n_rows=len(order.rows),
-        is_for_all_rows=order.all_rows,
-        n_retired=len(order.retired),
-        reasons=dict(Counter(str(row.reason) for row in order.rows)),
-        gain_hits=sum(row.gain_hits for row in order.rows),
-    )
