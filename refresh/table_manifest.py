@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -26,6 +27,8 @@ from tidegate.errors import CorruptTableError, TableError
 from tidegate.files import sha256_of_file
 
 _Decoded = TypeVar("_Decoded")
+_PARSING = Lock()
+"""numpy parses an array's header with `ast`, which CPython 3.11 may refuse where threads do so at once."""
 
 FORMAT = "tidegate-table"
 FORMAT_VERSION = 1
@@ -175,7 +178,8 @@ def _check_file(path: Path, entry: FileEntry | None, mend: str, *, verify: bool,
 
 def _mapped(path: Path) -> NDArray[Any]:
     """Map an array; as a plain ndarray, because indexing np.memmap costs 2 microseconds more."""
-    mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+    with _PARSING:
+        mapped: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
     return mapped
 
 

@@ -177,6 +177,14 @@ def test_instants_beyond_2255_are_rounded_once_beside_plain_numbers() -> None:
     assert_same(schemas, [*values, framed(1, encoded(schemas[1], {"timestamp": 1.5}))])
 
 
+def test_instants_beyond_64_bits_of_nanoseconds_are_floats_and_the_others_whole() -> None:
+    fields = [("timestamp", MILLIS), ("ts", ["null", "boolean"])]
+    schema = record(*({"name": name, "type": kind} for name, kind in fields))
+    times = (946_684_800_000, 80_000_000_000_000, 159_999_999_999_999, -946_684_800_123)
+    values = [framed(0, encoded(schema, {"timestamp": at, "ts": ts})) for at in times for ts in (True, None)]
+    assert_same({0: schema}, values, "ns")
+
+
 def test_ordinary_records_never_reach_the_library() -> None:
     """The compiled kernel reads them alone: no Python object is made of a record."""
     inner = record({"name": "model", "type": "string"}, {"name": "rooted", "type": "boolean"}, name="Device")

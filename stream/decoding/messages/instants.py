@@ -34,15 +34,21 @@ def in_one_notation(fields: Fields, left: LeftRows, members: Sequence[int], unit
         return
     factor, divisor = _PER_MICROSECOND[unit]
     for member in members:
-        at = fields.kinds[member] == INSTANT
-        numbers = fields.numbers[member, at]
-        if divisor == 1 and bool((np.abs(numbers) < (1 << 63) // factor).all()):
-            fields.kinds[member, at], fields.numbers[member, at] = INTEGER, numbers * factor
-        else:  # as floats, which times are rounded from to the microsecond; rounded once, also beyond 2^53 (2255)
-            floats = [microseconds * factor / divisor for microseconds in numbers.tolist()]
-            fields.kinds[member, at], fields.floats[member, at] = FLOAT, floats
+        rows = np.flatnonzero(fields.kinds[member] == INSTANT)
+        numbers = fields.numbers[member, rows]
+        is_whole = _is_whole(np.abs(numbers), factor, divisor)
+        fields.kinds[member, rows] = np.where(is_whole, INTEGER, FLOAT)
+        fields.numbers[member, rows[is_whole]] = numbers[is_whole] * factor
+        # Times are rounded from floats to the microsecond; these are rounded once, also beyond 2^53 (the year 2255).
+        floats = [microseconds * factor / divisor for microseconds in numbers[~is_whole].tolist()]
+        fields.floats[member, rows[~is_whole]] = floats
         if left.members:
             left.members[member] = [_number(value, factor, divisor) for value in left.members[member]]
+
+
+def _is_whole(microseconds: Any, factor: int, divisor: int) -> Any:
+    """Whether so many microseconds, none negative, are a whole number of the unit that 64 bits hold."""
+    return (microseconds < (1 << 63) // factor) & (divisor == 1)
 
 
 def _is_mixed(fields: Fields, left: LeftRows, members: Sequence[int]) -> bool:
@@ -59,4 +65,5 @@ def _number(value: Any, factor: int, divisor: int) -> Any:
     if not isinstance(value, datetime):
         return value
     microseconds = (value - EPOCH) // _MICROSECOND
-    return microseconds * factor if divisor == 1 else microseconds / divisor
+    is_whole = _is_whole(abs(microseconds), factor, divisor)
+    return microseconds * factor if is_whole else microseconds * factor / divisor
