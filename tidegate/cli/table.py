@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
@@ -20,6 +19,7 @@ from refresh.table_place import open_tables
 from refresh.table_store import TableStore
 from tidegate.cli.options import PIPED_WIDTH, home_option
 from tidegate.cli.table_changes import changes_between, ranked
+from tidegate.cli.version_output import print_json, show_verified
 from tidegate.clock import iso_utc
 from tidegate.counts import unpack_pairs
 from tidegate.errors import CorruptTableError, RequestError
@@ -53,7 +53,7 @@ def list_versions(home: Path, tables: str | None, as_json: bool) -> None:
     current = store.current()
     rows = [_listed(store, version, current) for version in reversed(store.numbers())]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     columns = (
         "version",
@@ -117,7 +117,7 @@ def show(version: int | None, pair: str | None, limit: int, home: Path, tables: 
         return
     rows = [_row(table, int(at)) for at in range(min(limit, table.n_rows))]
     if as_json:
-        _print_json({"manifest": manifest, "rows": rows})
+        print_json({"manifest": manifest, "rows": rows})
         return
     facts = Table("version", str(version))
     for name in (
@@ -174,7 +174,7 @@ def _show_pair(served: ServedTable, text: str, as_json: bool) -> None:
     if answer.level == "pair":
         shown |= {key: _row(served.table, at)[key] for key in ("context", "refreshed")}
     if as_json:
-        _print_json(shown)
+        print_json(shown)
         return
     printed = Table("c1", "c2", "level", "next", "context", "refreshed")
     printed.add_row(
@@ -218,7 +218,7 @@ def diff(old: int, new: int, limit: int, home: Path, tables: str | None, as_json
     changes = changes_between(store.load(old), store.load(new), limit)
     counts, rows = changes.counts, changes.rows
     if as_json:
-        _print_json({"old": old, "new": new, **counts, "reweighted": changes.n_reweighted, "rows": rows})
+        print_json({"old": old, "new": new, **counts, "reweighted": changes.n_reweighted, "rows": rows})
         return
     printed = Table("change", "c1", "c2", f"version {old}", "", f"version {new}")
     for row in rows:
@@ -239,15 +239,7 @@ def verify(version: int | None, every: bool, home: Path, tables: str | None, as_
         raise RequestError(f"version {version} and --all are both given", "Give one of them", place="verify")
     store = _store(home, tables)
     results = [_verified(store, number) for number in (store.numbers() if every else [_resolved(store, version)])]
-    if as_json:
-        _print_json(results)
-    for result in results:
-        if "error" in result:
-            click.echo(f"Error: {result['error']}", err=True)
-        elif not as_json:
-            click.echo(f"version {result['version']} is sound ({result['checksum']})")
-    if any("error" in result for result in results):
-        click.get_current_context().exit(1)
+    show_verified(results, as_json=as_json)
 
 
 def _verified(store: TableStore, version: int) -> dict[str, Any]:
@@ -266,7 +258,7 @@ def rollback(to: int | None, reason: str, home: Path, tables: str | None, as_jso
     store = _store(home, tables)
     version = store.rollback(to, why=reason)
     if as_json:
-        _print_json({"version": version, "reason": reason})
+        print_json({"version": version, "reason": reason})
         return
     click.echo(f"version {version} serves")
 
@@ -292,7 +284,3 @@ def printable(text: str) -> str:
 def _print(table: Table) -> None:
     width = None if sys.stdout.isatty() else PIPED_WIDTH
     Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False).print(table)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -17,6 +17,7 @@ from refresh.weights import WeightsStore, WeightsVersion
 from stream.database import Database
 from tidegate.cli.options import PIPED_WIDTH, home_option, store_option
 from tidegate.cli.people import user_name
+from tidegate.cli.version_output import print_json, show_verified
 from tidegate.cli.weights_serving import weights_serving_of
 from tidegate.clock import SystemClock, iso_utc
 from tidegate.errors import EngineError, RequestError
@@ -52,7 +53,7 @@ def list_weights(home: Path, run_id: str | None, as_json: bool) -> None:
         for version in reversed(store.versions())
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     printed = Table("version", "serves", "parent", "kind", "base", "fine-tune", "tuned on", "last move")
     for row in rows:
@@ -77,15 +78,7 @@ def verify_weights(home: Path, run_id: str | None, as_json: bool) -> None:
     """Check every byte of all versions; exit code 1 if one is damaged."""
     store = _store(home, run_id)
     results = [_verified(store, version) for version in store.versions()]
-    if as_json:
-        _print_json(results)
-    for result in results:
-        if "error" in result:
-            click.echo(f"Error: {result['error']}", err=True)
-        elif not as_json:
-            click.echo(f"version {result['version']} is sound")
-    if any("error" in result for result in results):
-        click.get_current_context().exit(1)
+    show_verified(results, as_json=as_json)
 
 
 def _verified(store: WeightsStore, version: WeightsVersion) -> dict[str, Any]:
@@ -111,7 +104,7 @@ def rollback_weights(
         weights = weights_serving_of(database, home, SystemClock())
         version = weights.rollback(run_id, by=by, why=reason, to=to)
     if as_json:
-        _print_json({"run_id": run_id, "version": version.version, "reason": reason})
+        print_json({"run_id": run_id, "version": version.version, "reason": reason})
         return
     click.echo(f"version {version.version} of the weights serves from the next pane on")
 
@@ -126,7 +119,3 @@ def _store(home: Path, run_id: str | None) -> WeightsStore:
     listed = ", ".join(known) or "none"
     found = "no run is named" if run_id is None else f"run {run_id} has no versions of its weights"
     raise RequestError(found, f"Name one that has with --run: {listed}", place=str(home / "models"))
-
-
-def _print_json(value: Any) -> None:
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
