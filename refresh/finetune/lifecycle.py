@@ -3,15 +3,15 @@
 ::
 
     flagged ─► curating ─► training ─► gated ─► pending_review ─► approved ─► serving ─► retired
-       ▲           └───────────┴────────┬┘ │          ▲    │          └──────────────────────▲ ▲
-       │                             failed │          │    └► rejected ──────────────────────┘ │
-       │                 (back to its step) │          │                     serving ◄──────────┘
-       └───────────────────────────────── halted ──────┘ proceed                  (rolled back to)
+       ▲           └──────────┴─────────┬┘ │          ▲   │          └───────────────────▲ ▲
+       │           rerun, proceed ◄─ failed │  proceed │   └► rejected ───────────────────┘ │
+       └─ rerun ◄───────────────────── halted ─────────┘                    serving ◄───────┘ (rolled back to)
 
 The machine goes as far as ``pending_review``, or to ``halted`` (a gate) or ``failed`` (a fault). From there: ``rerun``,
-or a person with a reason lets it ``proceed``. Only a person approves or rejects; nothing serves that no person has
-approved. Taking a step that was taken already changes nothing; a step that does not begin where the record is, is
-refused.
+or a person with a reason lets it ``proceed``: past a gate to the review, and past a fault to the gates, once there is a
+candidate that they can judge. Only a person approves or rejects; nothing is reviewed that gates have not judged, and
+nothing serves that no person has approved. Taking a step that was taken already changes nothing; a step that does not
+begin where the record is, is refused.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ TO: dict[FineTuneAction, FineTuneStatus] = {
     _A.SERVE: _S.SERVING,
     _A.RETIRE: _S.RETIRED,
 }
-"""Where each action leads; ``rerun`` leads back to the step that failed, or to the beginning after a gate."""
+"""Where each action leads; but ``rerun`` leads back to the step that failed, or to the beginning after a gate, and
+``proceed`` after a fault to the gates."""
 PERSONS_ONLY = frozenset({_A.PROCEED, _A.APPROVE, _A.REJECT})
 NEEDS_PERSON = frozenset({_S.PENDING_REVIEW, _S.HALTED, _S.FAILED})
 """Where nothing goes on until a person has looked."""
@@ -139,7 +140,7 @@ def take(
     _require_revision(record, action, revision)
     _require_actor(record, action, actor, why)
     _require_begin(record, action)
-    to_status = back_to(record) if action is _A.RERUN else TO[action]
+    to_status = leads_to(record, action)
     step = FineTuneStep(
         action=action,
         from_status=record.status,
@@ -199,6 +200,15 @@ def told(record: FineTune) -> FineTune:
     return msgspec.structs.replace(record, n_told_steps=len(record.steps), revision=record.revision + 1)
 
 
+def leads_to(record: FineTune, action: FineTuneAction) -> FineTuneStatus:
+    """Find where a step leads that may begin where the record is."""
+    if action is _A.RERUN:
+        return back_to(record)
+    if action is _A.PROCEED and record.status is _S.FAILED:
+        return _S.GATED  # a fault is no judgement: the gates have their say first
+    return TO[action]
+
+
 def back_to(record: FineTune) -> FineTuneStatus:
     """Find where a rerun goes on: at the step that failed, or at the beginning after a gate."""
     if record.status is _S.FAILED:
@@ -249,8 +259,15 @@ def _require_begin(record: FineTune, action: FineTuneAction) -> None:
         wanted = ", ".join(FROM.get(action, ())) or "nothing"
         raise TransitionError(f"it is {record.status}", f"{action} begins where it is: {wanted}", place=place)
     if action is _A.PROCEED and record.candidate_fingerprint is None:
-        raise TransitionError("there is no candidate yet", "Let it run again: rerun", place=place)
-    if action is _A.PROCEED and (closed := not_overridable(record.gates)):
+        found = record.steps[-1].from_status
+        raise TransitionError(
+            f"it failed while {found}, so there is no candidate to proceed with",
+            "Mend the cause, then rerun it; or reject it",
+            place=place,
+        )
+    if action is _A.APPROVE and not record.gates:
+        raise TransitionError("no gate has judged its candidate", "Reject it: the next flag begins anew", place=place)
+    if action in (_A.PROCEED, _A.APPROVE) and (closed := not_overridable(record.gates)):
         raise TransitionError(
             f"nobody may override {', '.join(closed)}: it is not what was made, or could not be measured",
             "Mend what the gate names, and let it run again: rerun",
@@ -261,10 +278,12 @@ def _require_begin(record: FineTune, action: FineTuneAction) -> None:
 
 
 def _marks(record: FineTune, action: FineTuneAction) -> dict[str, object]:
-    if action is not _A.RERUN:
+    if action not in (_A.RERUN, _A.PROCEED):
         return {}
     if record.status is _S.FAILED:
         return {"problem": None}
+    if action is _A.PROCEED:
+        return {}
     fresh = {"base_fingerprint": None, "sample_checksum": None, "candidate_fingerprint": None, "gates": ()}
     return {**fresh, "problem": None, "attempt": record.attempt + 1}
 

@@ -25,7 +25,7 @@ _WORDS = {
 _SUMMARIES = {
     FineTuneAction.APPROVE: "Approve it: it goes into service.",
     FineTuneAction.REJECT: "Reject it.",
-    FineTuneAction.PROCEED: "Go on to the review in spite of a gate.",
+    FineTuneAction.PROCEED: "Go on to the review in spite of a gate, or to the gates after a fault.",
     FineTuneAction.RERUN: "Go back to the step that failed, or to the beginning after a gate.",
     FineTuneAction.RETIRE: "Take it out of service.",
 }

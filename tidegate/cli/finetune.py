@@ -254,7 +254,8 @@ _decision(
 _decision(FineTuneAction.REJECT, "Reject FINE_TUNE, at any step before it is approved: nothing of it serves.")
 _decision(
     FineTuneAction.PROCEED,
-    "Let FINE_TUNE go on to its review in spite of the gate that halted it, or of a fault once it was trained.",
+    "Let FINE_TUNE go on to its review in spite of the gate that halted it; after a fault once it was trained, to its "
+    "gates, when it is `run` again.",
 )
 _decision(
     FineTuneAction.RERUN,

@@ -14,11 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from refresh.finetune import lifecycle
 from refresh.finetune.lifecycle import ANSWERED, FROM, NEEDS_PERSON, PERSONS_ONLY, TO, Actor, take
+from refresh.finetune.overriding import not_overridable
 from tests.fine_tunes import ANN, LOST, MACHINE, PASSED, flag, in_status
 from tidegate.contracts import FineTune, FineTuneAction, FineTuneStatus, GateVerdict
 from tidegate.errors import TransitionError
 
 S, A = FineTuneStatus, FineTuneAction
+TORN = GateVerdict(gate="files", found=None, required=None, is_passed=False, sentence="a file was changed")
 
 
 def test_a_flag_becomes_a_record_that_says_who_when_why_and_numbers() -> None:
@@ -64,7 +66,7 @@ def test_no_step_begins_where_it_is_not_drawn(action: FineTuneAction, status: Fi
         if action is A.SERVE and lifecycle.approval(record) is None:
             pytest.fail("nothing that may serve is without an approval")
         after = take(record, action, actor, "why")
-        assert (after.status, after.revision) == (TO[action], record.revision + 1)
+        assert (after.status, after.revision) == (lifecycle.leads_to(record, action), record.revision + 1)
     else:
         with pytest.raises(TransitionError):
             take(record, action, actor, "why")
@@ -130,12 +132,31 @@ def test_a_rerun_after_a_gate_begins_anew_as_another_attempt() -> None:
     assert (again.base_fingerprint, again.sample_checksum, again.candidate_fingerprint) == (None, None, None)
 
 
-def test_a_person_may_proceed_after_a_gate_and_after_a_fault_only_once_there_is_a_candidate() -> None:
+def test_a_person_may_proceed_after_a_gate() -> None:
     assert take(in_status(S.HALTED), A.PROCEED, ANN, "rows were checked by hand").status is S.PENDING_REVIEW
-    with pytest.raises(TransitionError, match="there is no candidate yet"):
+
+
+def test_without_a_candidate_there_is_nothing_to_proceed_with() -> None:
+    with pytest.raises(TransitionError, match="it failed while training, so there is no candidate to proceed with"):
         take(in_status(S.FAILED), A.PROCEED, ANN, "why not")
+
+
+def test_proceeding_after_a_fault_leads_to_the_gates_and_never_past_them() -> None:
     broken_gate = lifecycle.failed(in_status(S.GATED), MACHINE, "a gate broke")
-    assert take(broken_gate, A.PROCEED, ANN, "judged by hand").status is S.PENDING_REVIEW
+    on = take(broken_gate, A.PROCEED, ANN, "it is mended")
+    assert (on.status, on.problem, on.attempt, on.candidate_fingerprint) == (S.GATED, None, 1, "candidate")
+    assert (on.steps[-1].by, on.steps[-1].is_person) == ("ann", True)
+    assert lifecycle.judged(on, MACHINE, (PASSED, LOST)).status is S.HALTED
+    assert lifecycle.judged(on, MACHINE, (PASSED,)).status is S.PENDING_REVIEW
+
+
+def test_what_no_gate_has_judged_is_not_approved_however_it_came_to_its_review() -> None:
+    unjudged = msgspec.structs.replace(in_status(S.PENDING_REVIEW), gates=())
+    with pytest.raises(TransitionError, match="no gate has judged its candidate"):
+        take(unjudged, A.APPROVE, ANN, "looks good")
+    torn = msgspec.structs.replace(LOST, gate="files", found=None)
+    with pytest.raises(TransitionError, match="nobody may override files"):
+        take(msgspec.structs.replace(unjudged, gates=(PASSED, torn)), A.APPROVE, ANN, "looks good")
 
 
 def test_a_retired_one_may_serve_again_and_a_rejected_one_never() -> None:
@@ -198,7 +219,7 @@ class Lifecycle(RuleBasedStateMachine):
     def train(self) -> None:
         self._try(lambda: lifecycle.trained(self.record, MACHINE, candidate_fingerprint="c", numbers={}))
 
-    @rule(verdicts=st.lists(st.sampled_from([PASSED, LOST]), max_size=2))
+    @rule(verdicts=st.lists(st.sampled_from([PASSED, LOST, TORN]), max_size=2))
     def judge(self, verdicts: list[GateVerdict]) -> None:
         self._try(lambda: lifecycle.judged(self.record, MACHINE, tuple(verdicts)))
 
@@ -228,6 +249,17 @@ class Lifecycle(RuleBasedStateMachine):
             last = self.record.steps[-1]
             assert last.action in (A.PASS, A.PROCEED)
             assert last.action is A.PASS or (last.is_person and last.why)
+            assert last.from_status in (S.GATED, S.HALTED)
+
+    @invariant()
+    def nothing_is_reviewed_approved_or_serves_that_gates_have_not_judged(self) -> None:
+        if self.record.status in (S.PENDING_REVIEW, S.APPROVED, S.SERVING):
+            assert self.record.candidate_fingerprint is not None
+            assert self.record.gates
+            assert not not_overridable(self.record.gates)
+            actions = [step.action for step in self.record.steps]
+            begun = max(at for at, action in enumerate(actions) if action is A.BEGIN)
+            assert {A.PASS, A.HALT} & set(actions[begun:])  # by those of this attempt
 
     @invariant()
     def whoever_is_answered_or_needs_a_person_is_no_longer_worked_on(self) -> None:
