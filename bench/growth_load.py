@@ -19,7 +19,8 @@ from stream.decoding.columns import DecodeOptions
 from stream.decoding.engagement import PositiveRule
 from stream.decoding.messages import MessageDecoder
 from stream.gate import PatientGate
-from stream.group_worker import GroupOptions, GroupWorker
+from stream.group.options import GroupOptions
+from stream.group.worker import GroupWorker
 from stream.pane_merge import parts_of
 from stream.predictions import Predictions, no_predictions
 from stream.sequences import SequenceOptions

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import ColumnElement, Connection, select, update
 
-from stream import group_worker
 from stream import shard as shard_module
 from stream.broker import PartitionRecords
 from stream.checkpoint import Checkpoint, EventIds, Marks
 from stream.closing import PaneCloser
 from stream.event_ids import SeenEvents
-from stream.group_worker import GroupWorker, Owned
+from stream.group import worker as group_worker
+from stream.group.standing import Owned
+from stream.group.worker import GroupWorker
 from stream.reorder import END_OF_TIME_MS, Watermarks
 from stream.run_reader import RunReader, RunState
 from stream.schema import runs, shards

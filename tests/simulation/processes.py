@@ -17,7 +17,8 @@ from stream.decoding.engagement import PositiveRule
 from stream.decoding.messages import MessageDecoder
 from stream.events import Outcome
 from stream.gate import PatientGate
-from stream.group_worker import GroupOptions, GroupWorker
+from stream.group.options import GroupOptions
+from stream.group.worker import GroupWorker
 from stream.predictions import Predictions, index_predictions, no_predictions
 from stream.run_reader import RunReader, RunState
 from stream.shard import Shard, ShardOptions

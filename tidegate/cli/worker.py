@@ -18,7 +18,8 @@ from stream.broker import DeadLetterSink, NoDeadLetters
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.messages import MessageDecoder
 from stream.gate import PatientGate
-from stream.group_worker import GroupOptions, GroupWorker
+from stream.group.options import GroupOptions
+from stream.group.worker import GroupWorker
 from stream.shard import Shard
 from stream.shard_store import ShardStore, join_run
 from stream.shared_codes import ShardCodes, SharedCodes

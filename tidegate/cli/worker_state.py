@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from monitoring.worker_metrics import WorkerMetrics, WorkerState
 from stream.events import Outcome
-from stream.group_worker import GroupWorker
+from stream.group.worker import GroupWorker
 from stream.sequence_kernel import HITS_NEXT, HITS_SEQUENCE, SCORED, SEQUENCES, TRANSITIONS
 from stream.sources.kafka_group import KafkaGroup
 from tidegate.cli.roles import Role

@@ -13,132 +13,24 @@ because the other one reads it again. Knows neither Kafka nor the wall clock: bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream.bad_share import BadShare
-from stream.broker import Broker, DeadLetter, DeadLetterSink, PartitionRecords
-from stream.events import EventBatch, Outcome
+from stream.broker import Broker, DeadLetterSink, PartitionRecords
 from stream.gate import PatientGate
+from stream.group.commit_pace import CommitPace
+from stream.group.figures import WorkerFigures
+from stream.group.intake import BatchDecoder, Intake
+from stream.group.options import GroupOptions
+from stream.group.rivals import Rivals
+from stream.group.standing import Owned, Standing, standing_of
 from stream.patience import StorePatience
 from stream.predictions import Predictions
-from stream.reorder import END_OF_TIME_MS
-from stream.sequence_kernel import N_STATS
-from stream.shard import Admission, Shard
+from stream.shard import Shard
 from tidegate.clock import Clock
 from tidegate.errors import FencedError
-
-_LONGEST_COMMIT_SECONDS = 2.0
-_COMMIT_SHARE = 0.1  # of a worker's time, at most, for commits that are made because it is time
-_RIVAL_SECONDS = 120.0  # a group needs its session timeout (45 s by default) and a rebalance to take a partition back
-
-
-class BatchDecoder(Protocol):
-    """Makes events of one partition's messages (`stream.decoding.messages`)."""
-
-    @property
-    def cluster_names(self) -> list[str]:
-        """Names by code, so far."""
-        ...
-
-    def decode(
-        self,
-        values: Sequence[bytes],
-        *,
-        topic: str,
-        partition: int,
-        offsets: NDArray[np.int64],
-        next_offset: int,
-        at_end: bool = False,
-    ) -> EventBatch:
-        """Decode messages that lie at `offsets`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class GroupOptions:
-    """How a worker of a group reads and commits.
-
-    Attributes
-    ----------
-    topic : str
-    checkpoint_records : int       records of a shard between commits, at most about this many are read again
-    checkpoint_seconds : float     least time between commits of a shard that has read something
-    max_waiting : int              events that a shard may hold while its gate is shut; then it is not read from
-    idle_after_seconds : float     how long a partition rests at its end until it counts as idle
-    patience_seconds : float       how long the store may be away
-    until_end : offsets at which partitions end (finite reading); None follows
-    """
-
-    topic: str
-    checkpoint_records: int = 1_000_000
-    checkpoint_seconds: float = 1.0
-    max_waiting: int = 500_000
-    idle_after_seconds: float = 30.0
-    patience_seconds: float = 300.0
-    until_end: Mapping[int, int] | None = None
-
-
-@dataclass(slots=True)
-class Owned:
-    """A shard that this worker owns, and where it stands."""
-
-    shard: Shard
-    position: int
-    committed_seconds: float
-    at_end_since: float | None = None
-    is_idle: bool = False
-    is_paused: bool = False
-    is_read_up: bool = False  # nothing had come after what was read last, when it was looked at last
-    news_since: float | None = None  # when the oldest record was read that is not committed
-
-
-@dataclass(slots=True)
-class WorkerFigures:
-    """What a worker has done, for metrics; `first_seconds` and `last_seconds` span its first record and last commit."""
-
-    outcomes: dict[str, int] = field(default_factory=dict)
-    stats: NDArray[np.int64] = field(default_factory=lambda: np.zeros(N_STATS, np.int64))
-    n_batches: int = 0
-    n_commits: int = 0
-    n_fenced: int = 0
-    n_takeovers: int = 0
-    n_dead_letters: int = 0
-    first_seconds: float | None = None
-    last_seconds: float = 0.0
-
-    def add(self, outcomes: Mapping[Outcome, int]) -> None:
-        """Count records by outcome."""
-        for outcome, n in outcomes.items():
-            self.outcomes[str(outcome)] = self.outcomes.get(str(outcome), 0) + n
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a worker stands at an instant, for metrics.
-
-    Attributes
-    ----------
-    positions : dict[int, int]              offset that is read next, by owned partition
-    n_paused, n_idle : int                  owned partitions whose gate is shut; at whose end nothing comes
-    n_waiting : int                         events that are admitted and not counted yet
-    uncommitted_seconds : float             since the oldest record was read that is not committed; 0 without one
-    behind_ms : int | None                  event time reached by the partition furthest behind, of those that are not
-                                            read to their end; None where all are
-    watermark_ms : int | None               that all owned partitions have passed; None before the first event
-    """
-
-    positions: dict[int, int]
-    n_paused: int
-    n_idle: int
-    n_waiting: int
-    uncommitted_seconds: float
-    behind_ms: int | None
-    watermark_ms: int | None
 
 
 class GroupWorker:
@@ -172,15 +64,16 @@ class GroupWorker:
         should_stop: Callable[[], bool] = lambda: False,
         on_commit: Callable[[float], None] = lambda _: None,
     ) -> None:
-        self._broker, self._open_shard, self._decoder, self._gate = broker, open_shard, decoder, gate
-        self._dead_letters, self._bad_share, self._stream_ms = dead_letters, bad_share, stream_ms
+        self._broker, self._open_shard, self._gate = broker, open_shard, gate
+        self._dead_letters, self._stream_ms = dead_letters, stream_ms
         self._clock, self._options = clock, options
+        self.figures = WorkerFigures()
+        self._intake = Intake(options.topic, decoder, dead_letters, bad_share, clock, self.figures)
         self.patience = StorePatience(clock, options.patience_seconds, should_stop)
         self._on_commit = on_commit
         self._owned: dict[int, Owned] = {}
-        self._fenced_since: dict[int, float] = {}
-        self._commit_seconds = 0.0  # of a typical one
-        self.figures = WorkerFigures()
+        self._rivals = Rivals(options.topic)
+        self._pace = CommitPace(options.checkpoint_seconds)
 
     @property
     def partitions(self) -> list[int]:
@@ -194,20 +87,8 @@ class GroupWorker:
 
     def standing(self) -> Standing:
         """Tell where the worker stands; may be asked for by another thread while it works."""
-        owned = dict(self._owned)  # one instruction for other threads
-        behind = [o.shard.marks.latest_ms[p] for p, o in owned.items() if not o.is_read_up]
-        watermarks = [o.shard.marks.stream_ms for o in owned.values()]
-        known = [ms for ms in watermarks if abs(ms) < END_OF_TIME_MS]
-        since = [o.news_since for o in owned.values() if o.news_since is not None]
-        return Standing(
-            positions={partition: o.position for partition, o in owned.items()},
-            n_paused=sum(o.is_paused for o in owned.values()),
-            n_idle=sum(o.is_idle for o in owned.values()),
-            n_waiting=sum(o.shard.n_waiting for o in owned.values()),
-            uncommitted_seconds=self._clock.monotonic_seconds() - min(since) if since else 0.0,
-            behind_ms=min((ms for ms in behind if abs(ms) < END_OF_TIME_MS), default=None),
-            watermark_ms=min(known, default=None),
-        )
+        # A copy is one instruction for other threads.
+        return standing_of(dict(self._owned), self._clock.monotonic_seconds())
 
     def step(self) -> None:
         """Poll once and do what follows from it.
@@ -221,7 +102,7 @@ class GroupWorker:
         """
         fetched = self._broker.poll(self)
         # Only here has the group just had its say: a step may last long, where the store is waited for.
-        self._refuse_rivals()
+        self._rivals.refuse(self._clock.monotonic_seconds())
         for records in fetched.records:
             self._read(records)
         for partition, offset in fetched.ends.items():
@@ -243,7 +124,7 @@ class GroupWorker:
         return {partition: self._take_over(partition) for partition in partitions}
 
     def _take_over(self, partition: int) -> int:
-        self._fenced_since.pop(partition, None)
+        self._rivals.discard(partition)
         shard = self.patience(lambda: self._open_shard(partition))
         self.figures.n_takeovers += 1
         position = self._broker.start_of(partition, shard.offsets.get(partition))
@@ -263,7 +144,7 @@ class GroupWorker:
         """Let go without a word: someone else may own the shards already."""
         for partition in partitions:
             self._owned.pop(partition, None)
-            self._fenced_since.pop(partition, None)
+            self._rivals.discard(partition)
 
     def _read(self, records: PartitionRecords) -> None:
         owned = self._owned.get(records.partition)
@@ -279,51 +160,10 @@ class GroupWorker:
                 self._commit(records.partition)
                 if records.partition not in self._owned:
                     return
-            self._admit(owned, records)
+            self._intake.admit(owned, records)
         if is_beyond:  # what is left before the stop are gaps
             owned.position = max(owned.position, stop or 0)
         self._finish_if_at_stop(records.partition)
-
-    def _admit(self, owned: Owned, records: PartitionRecords) -> None:
-        """Decode records that were not read before, and hand them to their shard."""
-        if self.figures.first_seconds is None:
-            self.figures.first_seconds = self._clock.monotonic_seconds()
-        if owned.news_since is None:
-            owned.news_since = self._clock.monotonic_seconds()
-        next_offset = int(records.offsets[-1]) + 1
-        batch = self._decoder.decode(
-            records.values,
-            topic=self._options.topic,
-            partition=records.partition,
-            offsets=records.offsets,
-            next_offset=next_offset,
-        )
-        n_bad = sum(n for outcome, n in batch.set_aside.items() if outcome is not Outcome.NEGATIVE)
-        self._bad_share.add(batch.n_records, n_bad, place=self._place(records.partition, int(records.offsets[0])))
-        admission = owned.shard.admit(batch, self._decoder.cluster_names)
-        self._bury(records, batch, admission)
-        self.figures.add(admission.outcomes)
-        self.figures.n_batches += 1
-        owned.position, owned.at_end_since, owned.is_idle, owned.is_read_up = next_offset, None, False, False
-
-    def _bury(self, records: PartitionRecords, batch: EventBatch, admission: Admission) -> None:
-        """Make dead letters of what was set aside, and of what came too late."""
-        letters = [
-            self._letter(records, issue.position, issue.outcome, f"{issue.found}. {issue.mend}")
-            for issue in batch.issues
-        ]
-        letters += [
-            self._letter(records, position, Outcome.LATE, "It came behind the watermark")
-            for position in ([] if batch.positions is None else batch.positions[admission.is_late].tolist())
-        ]
-        if letters:
-            self._dead_letters.send(letters)
-            self.figures.n_dead_letters += len(letters)
-
-    def _letter(self, records: PartitionRecords, position: int, outcome: Outcome, error: str) -> DeadLetter:
-        offset = int(records.offsets[position])
-        key, value = records.key_of(position), records.values[position]
-        return DeadLetter(self._options.topic, records.partition, offset, outcome, error, key, value)
 
     def _reach_end(self, partition: int, offset: int) -> None:
         owned = self._owned.get(partition)
@@ -347,15 +187,10 @@ class GroupWorker:
         if partition not in self._owned:
             return  # fenced while a pane was closed
         shard, now_seconds = owned.shard, self._clock.monotonic_seconds()
-        is_due = now_seconds - owned.committed_seconds >= self._checkpoint_seconds
+        is_due = now_seconds - owned.committed_seconds >= self._pace.interval_seconds(len(self._owned))
         if shard.n_uncommitted >= self._options.checkpoint_records or (is_due and shard.has_news):
             self._commit(partition)
         self._hold_back(partition, owned, is_held)
-
-    @property
-    def _checkpoint_seconds(self) -> float:
-        """Time between commits of a shard: as asked for, or longer where many shards or a slow store would take all."""
-        return max(self._options.checkpoint_seconds, len(self._owned) * self._commit_seconds / _COMMIT_SHARE)
 
     def _rest(self, partition: int, owned: Owned) -> None:
         """Turn idle after a while at the end of the log, and go along with the others while it lasts."""
@@ -412,31 +247,16 @@ class GroupWorker:
             self.patience(owned.shard.commit)
         except FencedError:
             del self._owned[partition]  # its new owner reads again what is forgotten here
-            self._fenced_since[partition] = self._clock.monotonic_seconds()
+            self._rivals.add(partition, self._clock.monotonic_seconds())
             self.figures.n_fenced += 1
             return
         owned.committed_seconds = self.figures.last_seconds = self._clock.monotonic_seconds()
         owned.news_since = None
-        self._on_commit(owned.committed_seconds - started_seconds)
-        took_seconds = min(owned.committed_seconds - started_seconds, _LONGEST_COMMIT_SECONDS)  # an outage says nothing
-        self._commit_seconds += (took_seconds - self._commit_seconds) / 8
+        took_seconds = owned.committed_seconds - started_seconds
+        self._on_commit(took_seconds)
+        self._pace.learn(took_seconds)
         self.figures.n_commits += 1
         self._broker.mirror(owned.shard.offsets)
-
-    def _refuse_rivals(self) -> None:
-        """Refuse a partition that stays fenced: the group takes it back soon, or two groups count one run."""
-        now_seconds = self._clock.monotonic_seconds()
-        for partition, since in self._fenced_since.items():
-            if now_seconds - since >= _RIVAL_SECONDS:
-                raise FencedError(
-                    f"another process has owned the partition for {now_seconds - since:.0f} s, though the group gave "
-                    "it to this one",
-                    "Let all workers of a run join one group (--group), and no other process count it",
-                    place=f"{self._options.topic}[{partition}]",
-                )
-
-    def _place(self, partition: int, offset: int) -> str:
-        return f"{self._options.topic}[{partition}]@{offset}"
 
 
 def _within(records: PartitionRecords, position: int, stop: int | None) -> PartitionRecords:

@@ -18,7 +18,8 @@ from stream.database import Database
 from stream.decoding.columns import DecodeOptions
 from stream.decoding.messages import MessageDecoder
 from stream.gate import PatientGate
-from stream.group_worker import GroupOptions, GroupWorker
+from stream.group.options import GroupOptions
+from stream.group.worker import GroupWorker
 from stream.predictions import Predictions, no_predictions
 from stream.run_reader import RunReader
 from stream.schema import offsets

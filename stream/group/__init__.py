@@ -1,0 +1,1 @@
+"""A worker among others: the partitions that its group gives it, one shard each."""
