@@ -68,6 +68,7 @@ class Contender:
         self._predictions: Predictions = no_predictions()
         self._state = PolicyState()
         self._order: RefreshOrder | None = None
+        self._weights_since_pane = 0
 
     def watch(self, watches: list[Watches], facts: PaneFacts) -> None:
         """Be scored by a pane, with the table that the pane before left."""
@@ -82,7 +83,7 @@ class Contender:
     def decide(self, facts: PaneFacts) -> None:
         """Plan at the pane's end, and carry the plan out."""
         view = self._view(facts)
-        planned = self.policy.plan(view)
+        planned = self.planned(view)
         plan = within_codebook(planned, self._engine.prompts.codebook.capacity)
         table = self._table or TransitionTable.empty(facts.names, self._top_n)
         table = table.with_changes(cluster_names=facts.names)
@@ -101,6 +102,15 @@ class Contender:
         )
         self.steps.append(_step(facts.pane, plan, refreshed.result))
 
+    def planned(self, view: View) -> Plan:
+        """Give the policy's answer to a view."""
+        return self.policy.plan(view)
+
+    def take(self, engine: Engine, pane: int) -> None:
+        """Let other weights answer from the decision at a pane's end on."""
+        self._engine, self._weights_since_pane = engine, pane
+        self._refresher = Refresher(engine, self._cache, top_n=self._top_n)
+
     def _view(self, facts: PaneFacts) -> View:
         figures = self.sequences.stats.of_pane(facts.pane)
         return View(
@@ -115,7 +125,7 @@ class Contender:
             table=None if self._table is None else self._table.with_changes(cluster_names=facts.names),
             scored=int(figures[SCORED]),
             hits=int(figures[HITS_NEXT]),
-            is_known=lambda pairs, retrieved: self._cache.knows(pairs, retrieved, facts.pane),
+            is_known=lambda pairs, retrieved: self._cache.knows(pairs, retrieved, facts.pane, self._weights_since_pane),
             last_order=self._order,
             state=self._state,
             retrieval=self.retrieval,

@@ -26,6 +26,9 @@ from stream.study.adjacent import compare_adjacent
 from stream.study.persistence import follow_first_window
 from stream.study.trajectory import Trajectory, follow_mapping
 from stream.study.windows import StudiedLog, in_fewer_buckets
+from tidegate.cli.arm_options import ArmRequest
+from tidegate.cli.arm_study import ArmStudy
+from tidegate.cli.backtesting import OnPane
 from tidegate.cli.engine_keeper import OnTraining, open_keeper
 from tidegate.config import RunSettings
 from tidegate.counts import BucketedCounts
@@ -37,6 +40,15 @@ _BACKOFF_RANKS = 3  # the first two may be c1 and c2 themselves
 
 
 @dataclass(frozen=True, slots=True)
+class _Opened:
+    """The model under study, its folder (a server's has none), and a folder that is gone after the study."""
+
+    reader: Reader
+    model: Path | None
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Study:
     """A log under study.
 
@@ -45,13 +57,15 @@ class Study:
     studied : StudiedLog
     drift : DriftOptions
     settings : RunSettings
+    arms : ArmRequest, optional    to be played
     """
 
     studied: StudiedLog
     drift: DriftOptions
     settings: RunSettings
+    arms: ArmRequest | None = None
 
-    def figures(self, on_training: OnTraining | None = None) -> dict[str, Any]:
+    def figures(self, on_training: OnTraining | None = None, on_pane: OnPane = lambda *_: None) -> dict[str, Any]:
         """Measure everything; without a model (``--engine frequency``) what needs one is None.
 
         Raises
@@ -61,7 +75,8 @@ class Study:
         """
         seed, min_support = self.settings.seed, self.drift.min_support
         origins = list(self._origins())
-        with self._reader(on_training) as reader:
+        with self._opened(on_training) as opened:
+            reader = None if opened is None else opened.reader
             last = self._last_full_pane
             sections = {
                 "adjacent": compare_adjacent(self.studied, self.drift, seed),
@@ -74,6 +89,7 @@ class Study:
                 else repeat_window(reader.engine, self.studied.windows[-1].without_buckets(), self._seeds(last)),
                 "comparison": compare_ways(origins, reader, min_support),
                 "retrieval": ablate_retrieval(origins, reader),
+                "arms": None if opened is None else self._arms(opened, on_training, on_pane),
             }
         built: dict[str, Any] = msgspec.to_builtins(sections)
         return built
@@ -149,8 +165,15 @@ class Study:
         none = np.full((0, 1), -1, np.int32)
         return index_predictions(pairs, answers, none if backoff is None else backoff, self.studied.microbits)
 
+    def _arms(self, opened: _Opened, on_training: OnTraining | None, on_pane: OnPane) -> dict[str, Any] | None:
+        """Play the arms that are asked for."""
+        if self.arms is None or opened.model is None:
+            return None
+        arms = ArmStudy(self.studied, self.drift, self.settings, self.arms, self._cadence_panes)
+        return arms.figures(opened.model, opened.folder, on_training or (lambda *_: None), on_pane)
+
     @contextmanager
-    def _reader(self, on_training: OnTraining | None) -> Iterator[Reader | None]:
+    def _opened(self, on_training: OnTraining | None) -> Iterator[_Opened | None]:
         """Open the model, trained on the first window where none was given; it is gone after the study."""
         if self.settings.engine == "frequency":
             yield None
@@ -163,7 +186,7 @@ class Study:
             window = in_fewer_buckets(self.studied.windows[0], self.drift.n_buckets)  # taught as a run teaches
             engine = keeper.engine(names[: self.studied.n_known(first)], window, first, None)
             engine.grow(names[: engine.prompts.codebook.capacity])
-            yield Reader(engine)
+            yield _Opened(Reader(engine), None if keeper.model is None else Path(keeper.model), Path(folder))
 
     def _model(self, reader: Reader) -> dict[str, Any]:
         n_clusters = len(self.studied.log.cluster_names)
