@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
 from tidegate.config import NEVER, RunSettings
+from tidegate.config.names import flag_of
 from tidegate.durations import parse_duration
 
 _DURATIONS = ("gate", "checkpoint_interval", "idle_after", "store_patience", "retention")
@@ -63,7 +64,7 @@ class GroupSettings(RunSettings):
     def _is_waiting_time(cls, text: str, info: ValidationInfo) -> str:
         name = info.field_name or ""
         if not (name in _MAY_BE_NONE and text == NEVER):
-            parse_duration(text, name=f"--{name.replace('_', '-')}")
+            parse_duration(text, name=flag_of(name))
         return text
 
     @classmethod
@@ -73,7 +74,7 @@ class GroupSettings(RunSettings):
     def duration_ms(self, name: str) -> int | None:
         """Read one of the durations in ms; None where it is 'none'."""
         text: str = getattr(self, name)
-        return None if text == NEVER else parse_duration(text, name=f"--{name.replace('_', '-')}")
+        return None if text == NEVER else parse_duration(text, name=flag_of(name))
 
     def identity(self) -> str:
         """Write what the run is known by; it is never taken for a run of one process with the same flags."""
