@@ -11,12 +11,13 @@ from monitoring.counting_metrics import HIT_KINDS, CountingMetrics
 from monitoring.drift_metrics import DriftMetrics
 from monitoring.pane_metrics import PaneMetrics
 from monitoring.refresh_metrics import FAULTS, GATES, LEVELS, OUTCOMES, RefreshMetrics
+from monitoring.weights_metrics import WeightsMetrics
 
 __all__ = ["FAULTS", "GATES", "HIT_KINDS", "LEVELS", "OUTCOMES", "AnsweringMetrics", "Metrics"]
 
 
-class AnsweringMetrics(DriftMetrics, RefreshMetrics, PaneMetrics):
-    """What the controller exports: reports, decisions, results, the table, and how far the run has come."""
+class AnsweringMetrics(DriftMetrics, RefreshMetrics, WeightsMetrics, PaneMetrics):
+    """What the controller exports: reports, decisions, results, table and weights, and how far the run has come."""
 
 
 class Metrics(CountingMetrics, AnsweringMetrics):

@@ -64,6 +64,8 @@ class PaneFacts:
     ----------
     scored, answered, hits_next, hits_sequence : int     transitions of the pane, by the table that served in it
     explanation : str | None                             why it was decided so; None where nothing was decided
+    weights : int | None     version of the weights that answer: 0 where the run began with them, None without any
+    weights_since_ms : int | None    end of the pane at which they took over
     """
 
     pane: int
@@ -78,6 +80,8 @@ class PaneFacts:
     flag: FineTuneFlag | None
     result: RefreshResult | None
     table_version: int | None
+    weights: int | None = None
+    weights_since_ms: int | None = None
 
     @property
     def is_drifting(self) -> bool:

@@ -259,9 +259,9 @@ class Pages:
 
     def fine_tunes(self, visit: Visit) -> Response:
         """Show fine-tunes, those that wait for a person first."""
-        found = visit.read_all(self._source.fine_tunes)
+        found, panes = visit.read_all(self._source.fine_tunes), visit.read_all(self._source.panes)
         ordered = sorted(found, key=lambda each: each.status is not FineTuneStatus.PENDING_REVIEW)
-        return self.render(visit, "fine_tunes", fine_tunes=ordered)
+        return self.render(visit, "fine_tunes", fine_tunes=ordered, last=panes[-1] if panes else None)
 
     def bill(self, visit: Visit) -> Response:
         """Show what the model was asked for, and what that cost."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.dashboards.board import Board, Row
 from monitoring.dashboards.panels import GREEN, RED, YELLOW, Kind, Query, View
-from monitoring.dashboards.queries import over_range, per_second, quantile, series
+from monitoring.dashboards.queries import by_run, over_range, per_second, quantile, series
 from monitoring.dashboards.resources import RESOURCES
 from monitoring.dashboards.story import FIRING, MARKS
 from monitoring.dashboards.vitals import vitals_of
@@ -114,7 +114,7 @@ SERVICE = Board(
 OPERATIONS = Board(
     "tidegate-operations",
     "Tidegate: alerts and fine-tunes",
-    "What fires, and which fine-tunes wait for whom.",
+    "What fires, which fine-tunes wait for whom, and which weights answer.",
     "",
     (
         Row(
@@ -196,6 +196,30 @@ OPERATIONS = Board(
                     "Fine-tunes of the chosen runs, by status.",
                     "short",
                     (Query(f"sum by (status) ({series('tidegate_fine_tunes')})", "{{status}}"),),
+                ),
+            ),
+        ),
+        Row(
+            "Weights",
+            (
+                View(
+                    "Version of the weights",
+                    "Version of the weights that answer: 0 where the run began with them. It falls with a rollback.",
+                    "none",
+                    (Query(by_run("tidegate_weights_version"), "{{run}}"),),
+                    width=12,
+                    absent="an engine without weights",
+                ),
+                View(
+                    "They answer since",
+                    "Event time of the pane's end at which these weights took over.",
+                    "dateTimeAsIso",
+                    (Query(f"{by_run('tidegate_weights_since_timestamp_seconds')} * 1000", "{{run}}"),),
+                    Kind.NUMBER,
+                    least=None,
+                    width=12,
+                    height=8,
+                    absent="the run began with them",
                 ),
             ),
         ),

@@ -48,6 +48,13 @@ MARKS = (
         PURPLE,
     ),
     Mark(
+        "Weights changed",
+        f"max by (run) (delta({series('tidegate_weights_version')}[1m])) != 0",
+        "other weights answer",
+        "run {{run}}",
+        YELLOW,
+    ),
+    Mark(
         "Rolled back",
         f"max by (run) (delta({series('tidegate_table_version')}[1m])) < 0",
         "an earlier version serves",
@@ -95,10 +102,13 @@ VERDICT = Row(
             runbook="TidegateTableTooOld",
         ),
         View(
-            "Version of the table",
-            "Version of the table that serves.",
+            "Versions",
+            "Versions of the table that serves, and of the weights that answer: 0 where the run began with them.",
             "none",
-            (Query(by_run("tidegate_table_version"), "{{run}}"),),
+            (
+                Query(by_run("tidegate_table_version"), "table {{run}}"),
+                Query(by_run("tidegate_weights_version"), "weights {{run}}"),
+            ),
             Kind.NUMBER,
         ),
         View(
@@ -117,7 +127,8 @@ HITS = Row(
     (
         View(
             "Hit rate",
-            "Hit rates of each pane. Marks: a table published, a refresh decided, a fine-tune flagged, a rollback.",
+            "Hit rates of each pane. Marks: a table published, a refresh decided, a fine-tune flagged, other weights, "
+            "a rollback.",
             "percentunit",
             (
                 Query(NEXT_HIT_RATE, "next {{run}}"),

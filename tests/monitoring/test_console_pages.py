@@ -254,6 +254,23 @@ def test_fine_tunes_that_wait_come_first() -> None:
     assert text.count("decide?verdict=approve") == 1
 
 
+@pytest.mark.parametrize(
+    ("weights", "since_ms", "said"),
+    [
+        (None, None, None),
+        (0, None, "The weights that the run began with answer."),
+        (2, end_ms(FIRST_PANE + 7), "Weights version 2 answers, since the pane that ended 2023-12-17"),
+    ],
+)
+def test_the_weights_that_answer_are_told_where_there_are_any(
+    weights: int | None, since_ms: int | None, said: str | None
+) -> None:
+    source = world()
+    source.pane_facts[-1] = replace(source.pane_facts[-1], weights=weights, weights_since_ms=since_ms)
+    text = Visitor(source).get("/fine-tunes").text
+    assert said in text if said else "answer" not in text
+
+
 def replace_tune(name: str, status: FineTuneStatus) -> object:
     import msgspec
 

@@ -130,6 +130,7 @@ def tell_everything(metrics: Metrics) -> None:
     metrics.observe_table(3, rows=20, backoff_rows=5, published_ms=99_000)
     metrics.observe_rejected_version()
     metrics.observe_model("embedded", "abc")
+    metrics.observe_weights(2, 60_000)
     metrics.show_objective(0.11)
     metrics.observe_fine_tunes({FineTuneStatus.PENDING_REVIEW: [50_000, 10_000]})
     metrics.show_lengths(5_000, 3)
@@ -196,6 +197,8 @@ EXPECTED = {
     'tidegate_llm_tokens_total{kind="prompt"}': 900,
     'tidegate_llm_tokens_total{kind="cached"}': 600,
     'tidegate_llm_tokens_total{kind="output"}': 0,
+    "tidegate_weights_version": 2,
+    "tidegate_weights_since_timestamp_seconds": 60,
     "tidegate_refresh_completed_timestamp_seconds": 100,
     "tidegate_refresh_failures_in_a_row": 0,
     'tidegate_pane_end_timestamp_seconds{stage="counted"}': 40,
@@ -362,6 +365,15 @@ def test_an_unknown_outcome_gets_no_label_of_its_own(metrics: Metrics, registry:
     metrics.observe_result(result(outcome="disk full at 12:03"))
     assert samples(registry)['tidegate_refreshes_total{outcome="other",trigger="policy"}'] == 1
     assert "disk full" not in render(registry)
+
+
+def test_weights_of_no_run_have_no_sample(metrics: Metrics, registry: CollectorRegistry) -> None:
+    metrics.observe_weights(2, 60_000)
+    metrics.observe_weights(0, None)  # those that the run began with answer again
+    found = samples(registry)
+    assert (found["tidegate_weights_version"], "tidegate_weights_since_timestamp_seconds" in found) == (0, False)
+    metrics.observe_weights(None, None)
+    assert "tidegate_weights_version" not in samples(registry)
 
 
 def test_another_model_takes_the_place_of_the_one_before(metrics: Metrics, registry: CollectorRegistry) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete
@@ -25,14 +26,16 @@ from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import DECISIONS, RECORDS, Ledger
 from stream.run_reader import RunReader
 from stream.schema import pane_decisions, pane_records, runs
+from stream.sequence_kernel import N_STATS
 from tests.monitoring.console_world import fine_tune
 from tests.roles import PROGRAM
 from tests.runs import SYNTHETIC, run_quietly, small_log
 from tidegate.cli import finetuning
 from tidegate.cli.console import console_command
 from tidegate.cli.console_actions import StoreActions
+from tidegate.cli.console_facts import facts_of
 from tidegate.cli.console_source import StoreSource
-from tidegate.cli.records import PaneDecision, decode_record
+from tidegate.cli.records import PaneDecision, PaneRecord, decode_record
 from tidegate.clock import ManualClock
 from tidegate.contracts import AlertEpisode, FineTune, FineTuneStatus, encode
 from tidegate.errors import ConfigError, RequestError, StoreUnavailableError, TransitionError
@@ -266,6 +269,12 @@ def test_a_rollback_is_seen_at_once_and_refused_where_another_version_serves(
         actions.roll_back(2, serving=serving, why="x", who="Ana")
     with pytest.raises(RequestError, match="you looked at version none"):
         actions.roll_back(2, serving=None, why="x", who="Ana")
+
+
+def test_a_pane_is_shown_with_the_weights_that_answered_it() -> None:
+    record = PaneRecord(pane=6, window_end_ms=7_000, model="models/run/v000002", weights=2, weights_since_pane=5)
+    facts = facts_of(record, np.zeros(N_STATS, np.int64))
+    assert (facts.weights, facts.weights_since_ms) == (2, 6_000)
 
 
 @dataclass

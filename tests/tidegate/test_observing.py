@@ -140,6 +140,22 @@ def test_records_are_counted_once_and_shown_again_after_a_restart(metrics: Answe
     assert after["tidegate_refresh_completed_timestamp_seconds"] >= after["tidegate_drift_since_timestamp_seconds"]
 
 
+def test_the_weights_that_answer_are_shown_also_after_a_restart(metrics: AnsweringMetrics, clock: ManualClock):
+    def shown(metrics: AnsweringMetrics) -> tuple[float | None, float | None]:
+        found = samples(metrics.registry)
+        return found.get("tidegate_weights_version"), found.get("tidegate_weights_since_timestamp_seconds")
+
+    untrained = PaneRecord(pane=2, window_end_ms=3 * PANE_MS)
+    own = PaneRecord(pane=3, window_end_ms=4 * PANE_MS, model="models/run/pane-3")
+    tuned = PaneRecord(pane=6, window_end_ms=7 * PANE_MS, model="models/run/v000002", weights=2, weights_since_pane=5)
+    for record, expected in ((untrained, (None, None)), (own, (0, None)), (tuned, (2, 6 * PANE_MS / 1_000))):
+        tell_record(metrics, record)
+        assert shown(metrics) == expected
+    again = AnsweringMetrics(CollectorRegistry(), clock)
+    show_records(again, [untrained, own, tuned])
+    assert shown(again) == shown(metrics)
+
+
 def objective(metrics: AnsweringMetrics) -> float | None:
     return samples(metrics.registry).get("tidegate_hit_rate_objective")
 

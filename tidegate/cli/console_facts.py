@@ -33,6 +33,8 @@ def facts_of(record: PaneRecord, stats: NDArray[np.int64]) -> PaneFacts:
         flag=None if decision is None else decision.flag,
         result=record.result,
         table_version=record.table_version,
+        weights=record.weights_version,
+        weights_since_ms=record.weights_since_ms,
     )
     return with_stats(facts, stats)
 

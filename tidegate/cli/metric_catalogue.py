@@ -110,6 +110,7 @@ def _tell(metrics: AnsweringMetrics) -> None:
         metrics.observe_result(_RESULT if outcome == "completed" else _with_outcome(outcome))
     metrics.observe_table(1, rows=1, backoff_rows=1, published_ms=0)
     metrics.observe_model("", "")
+    metrics.observe_weights(0, 0)
     metrics.observe_fine_tunes({status: [0] for status in FineTuneStatus})
     metrics.observe_order("")
 

@@ -38,7 +38,7 @@ def tell_record(metrics: AnsweringMetrics, record: PaneRecord) -> None:
         metrics.observe_decision(record.decision)
     if record.result is not None:
         metrics.observe_result(record.result)
-    _show_flag(metrics, record)
+    _show_weights(metrics, record)
 
 
 def show_records(metrics: AnsweringMetrics, records: Iterable[PaneRecord]) -> None:
@@ -48,11 +48,12 @@ def show_records(metrics: AnsweringMetrics, records: Iterable[PaneRecord]) -> No
             metrics.show_report(record.report)
         if record.result is not None:
             metrics.show_result(record.result)
-        _show_flag(metrics, record)
+        _show_weights(metrics, record)
 
 
-def _show_flag(metrics: AnsweringMetrics, record: PaneRecord) -> None:
-    """Show whether a flag is open: also one from before a restart, and none once it is answered."""
+def _show_weights(metrics: AnsweringMetrics, record: PaneRecord) -> None:
+    """Show which weights answer, and whether a flag for others is open: none once it is answered."""
+    metrics.observe_weights(record.weights_version, record.weights_since_ms)
     if record.fine_tune is not None and record.fine_tune.is_flagged:
         metrics.observe_fine_tune_flag()
     elif record.fine_tune is not None:

@@ -42,6 +42,19 @@ class PaneRecord(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory | None = None
     policy_state: PolicyState | None = None
 
+    @property
+    def weights_version(self) -> int | None:
+        """Version of the weights that answer, 0 for those that the run began with; None where it has none."""
+        return None if self.model is None else self.weights or 0
+
+    @property
+    def weights_since_ms(self) -> int | None:
+        """End of the pane from which on the weights answer; None for those that the run began with."""
+        if self.weights_since_pane is None:
+            return None
+        pane_ms = self.window_end_ms // (self.pane + 1)  # panes align to the epoch
+        return (self.weights_since_pane + 1) * pane_ms
+
 
 class PaneReport(msgspec.Struct, frozen=True, kw_only=True):
     """A closed pane as the evaluator found it; ``report`` is None where there is nothing to compare with yet."""
