@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 
 from monitoring.metrics import Metrics
 from monitoring.pane_metrics import STAGES
@@ -15,6 +13,7 @@ from stream.sequence_kernel import HITS_NEXT, HITS_SEQUENCE, SCORED, SEQUENCES, 
 from stream.worker import BatchAccount
 from tidegate.cli.alert_planning import AlertDecision
 from tidegate.cli.assembly import Assembly
+from tidegate.cli.bars import TerminalBars
 from tidegate.cli.exporting import Pulse
 from tidegate.cli.observing import TableWatch, show_fine_tunes, show_objective, show_records, tell_record
 from tidegate.cli.records import PaneRecord
@@ -23,33 +22,13 @@ from tidegate.contracts import RefreshResult
 _DESCRIPTION_WIDTH = 60
 
 
-class Bars:
+class Bars(TerminalBars):
     """Progress bars of a run: records read and, while they go on, training and inference. Silent off a terminal."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        super().__init__(console, TimeElapsedColumn())
         self._records = self._progress.add_task("reading", total=None)
         self._work = self._progress.add_task("", visible=False)
-
-    def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Take the bars away; may be called twice."""
-        self._progress.stop()
 
     def begin(self, n_read: int, n_expected: int | None) -> None:
         """Show how far an earlier process of the run had come."""
@@ -64,22 +43,13 @@ class Bars:
         self._progress.update(self._records, description=explanation[:_DESCRIPTION_WIDTH])
         self._progress.update(self._work, visible=False)
 
-    def on_training(self, lesson: str, n_done: int, n_steps: int) -> None:
-        """Show a lesson of the model's training."""
-        self._show(f"training: {lesson} (steps)", n_done, n_steps)
-
-    def on_rows(self, n_answered: int, n_asked: int) -> None:
-        """Show a refresh's inference."""
-        self._show("inferring rows", n_answered, n_asked)
-
     def on_panes(self, n_done: int, n_panes: int) -> None:
         """Show how far a backtest has come."""
-        self._show("panes", n_done, n_panes)
+        self.show("panes", n_done, n_panes)
 
-    def _show(self, description: str, n_done: int, n_all: int) -> None:
-        self._progress.update(
-            self._work, description=description, completed=n_done, total=n_all, visible=n_done < n_all
-        )
+    def show(self, what: str, n_done: int, n_all: int) -> None:
+        """Show how far what goes on beside the reading has come; what is done goes away."""
+        self._progress.update(self._work, description=what, completed=n_done, total=n_all, visible=n_done < n_all)
 
 
 class Watcher:
