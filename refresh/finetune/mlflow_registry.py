@@ -4,12 +4,17 @@
 2. A version of it is made of the candidate, its files uploaded with the numbers of its gates; a candidate that is a
    version already stays the version that it is.
 3. The alias moves to that version. Doing it all again changes nothing.
+
+Where weights serve that are no version of it (the run's own, from before any fine-tune) the alias is taken away: it
+names what serves, or nothing.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +24,8 @@ from tidegate.contracts import FineTune
 from tidegate.errors import ConfigError, FineTuneError, TransitionError
 
 _CANDIDATE = "tidegate.candidate"
+_RUN = "tidegate.run"
+_APPROVE_AGAIN = "It serves all the same; approve it again to register it"
 _FOLDER = "candidate"
 _NAME = re.compile(r"[\w.\- ]{1,200}")
 
@@ -37,6 +44,10 @@ class _Version(Protocol):
     tags: Mapping[str, str]
 
 
+class _Model(Protocol):
+    aliases: Mapping[str, str]
+
+
 class _Experiment(Protocol):
     experiment_id: str
 
@@ -44,7 +55,7 @@ class _Experiment(Protocol):
 class Client(Protocol):
     """What is used of ``mlflow.MlflowClient``."""
 
-    def search_registered_models(self, filter_string: str) -> Sequence[Any]:
+    def search_registered_models(self, filter_string: str) -> Sequence[_Model]:
         """Find registered models."""
 
     def create_registered_model(self, name: str) -> Any:
@@ -79,6 +90,9 @@ class Client(Protocol):
     def set_registered_model_alias(self, name: str, alias: str, version: str) -> None:
         """Let an alias name a version."""
 
+    def delete_registered_model_alias(self, name: str, alias: str) -> None:
+        """Take an alias away."""
+
 
 @dataclass(frozen=True, slots=True)
 class MlflowRegistry:
@@ -101,12 +115,13 @@ class MlflowRegistry:
                     f"{name!r} is no name for MLflow", "Use letters, digits and . _ - in it", place="--mlflow-model"
                 )
 
-    def register(self, record: FineTune, folder: Path) -> str:
+    def register(self, record: FineTune, folder: Path, *, mend: str = _APPROVE_AGAIN) -> str:
         """Register an approved candidate and move the alias to it; returns its version.
 
         Parameters
         ----------
         folder : Path    of the candidate
+        mend : str       what a person does where MLflow does not take it
 
         Raises
         ------
@@ -118,23 +133,40 @@ class MlflowRegistry:
         step = approval(record)
         if step is None:
             raise TransitionError("no person has approved it", "Approve it first", place=record.fine_tune_id)
-        try:
+        with _told_of_failure(record.fine_tune_id, mend):
             version = self._known(record) or self._made(record, folder, f"approved by {step.by}: {step.why}")
             self.client.set_registered_model_alias(self.model, self.alias, version)  # 3
-        except Exception as error:  # mlflow's own, and those of whatever its artefacts are kept by
-            raise FineTuneError(
-                f"MLflow did not take it ({type(error).__name__}: {' '.join(str(error).split())[:300]})",
-                "It serves all the same; approve it again to register it",
-                place=record.fine_tune_id,
-            ) from error
         return version
+
+    def withdraw(self, run_id: str, *, mend: str) -> bool:
+        """Take the alias away where it names weights of a run; returns whether it did.
+
+        Parameters
+        ----------
+        run_id : str    of the run that weights serve which are no version; the alias on those of others stays
+        mend : str      as for `register`
+
+        Raises
+        ------
+        FineTuneError
+            If MLflow refuses, or is away.
+        """
+        with _told_of_failure(run_id, mend):
+            models = self.client.search_registered_models(f"name='{self.model}'")
+            named = {str(model.aliases[self.alias]) for model in models if self.alias in model.aliases}
+            is_mine = any(str(each.version) in named and each.tags.get(_RUN) == run_id for each in self._versions())
+            if is_mine:
+                self.client.delete_registered_model_alias(self.model, self.alias)
+        return is_mine
+
+    def _versions(self) -> Sequence[_Version]:
+        return self.client.search_model_versions(f"name='{self.model}'")
 
     def _known(self, record: FineTune) -> str | None:
         """Find the version that the candidate is already, making the model where there is none."""
         if not self.client.search_registered_models(f"name='{self.model}'"):
             self.client.create_registered_model(self.model)  # 1
-        versions = self.client.search_model_versions(f"name='{self.model}'")
-        mine = (each for each in versions if each.tags.get(_CANDIDATE) == record.candidate_fingerprint)
+        mine = (each for each in self._versions() if each.tags.get(_CANDIDATE) == record.candidate_fingerprint)
         found = next(mine, None)
         return None if found is None else str(found.version)
 
@@ -142,7 +174,7 @@ class MlflowRegistry:
         tags = {
             _CANDIDATE: record.candidate_fingerprint or "",
             "tidegate.fine_tune": record.fine_tune_id,
-            "tidegate.run": record.run_id,
+            _RUN: record.run_id,
             "tidegate.base": record.base_fingerprint or "",
             "tidegate.samples": record.sample_checksum or "",
         }
@@ -159,6 +191,20 @@ class MlflowRegistry:
         return str(made.version)
 
 
+@contextmanager
+def _told_of_failure(place: str, mend: str) -> Iterator[None]:
+    """Say what MLflow says, and what to do. What it writes on standard output is no part of ours."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except Exception as error:  # mlflow's own, and those of whatever its artefacts are kept by
+        raise FineTuneError(
+            f"MLflow did not take it ({type(error).__name__}: {' '.join(str(error).split())[:300]})",
+            mend,
+            place=place,
+        ) from error
+
+
 def open_registry(url: str, model: str, alias: str) -> MlflowRegistry:
     """Open the registry of an MLflow server, or of whatever else its URI names.
 
@@ -172,7 +218,7 @@ def open_registry(url: str, model: str, alias: str) -> MlflowRegistry:
     except ImportError as error:
         raise ConfigError(
             f"MLflow is not installed, or cannot be imported ({error})",
-            "Install it into this environment: pip install 'tidegate[mlflow]'",
+            "Install it into this environment: pip install 'tidegate[mlflow]', or leave out --mlflow-url",
             place="--mlflow-url",
         ) from error
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
@@ -20,22 +20,27 @@ from refresh.engines.adapter import open_adapter
 from refresh.engines.embedded import EmbeddedEngine
 from refresh.engines.model_files import WEIGHTS
 from refresh.finetune.book import known
-from refresh.finetune.candidate import CandidateKind
+from refresh.finetune.candidate import CandidateKind, open_candidate
 from refresh.finetune.lifecycle import Actor, curated, flagged, judged, take, trained
+from refresh.finetune.mlflow_registry import MlflowRegistry
 from refresh.prompts import RowContexts
 from refresh.table_store import TableStore
 from refresh.weights import WeightsStore
 from stream.database import Database
 from stream.fine_tune_book import StoredFineTunes
 from stream.run_reader import RunReader
+from tests.fine_tunes import MemoryBook
 from tests.refresh.adapters import write_adapter
 from tests.refresh.candidates import candidate_of
 from tests.refresh.random_models import write_random_model
 from tests.runs import SYNTHETIC, run_quietly, small_log
+from tidegate.cli import finetuning
 from tidegate.cli.assembly import assemble
 from tidegate.cli.by_hand import HandRefresh
+from tidegate.cli.errors import run_cleanly
 from tidegate.cli.last_window import open_last_window
 from tidegate.cli.main import cli
+from tidegate.cli.mlflow_alias import move_alias
 from tidegate.cli.pipeline import Pipeline
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.refresh_bars import RefreshBars
@@ -353,6 +358,72 @@ def test_one_command_goes_back_and_says_where_there_is_nothing_to_go_back_to(
     again = CliRunner().invoke(cli, ["weights", "rollback", "--reason", "more", "--home", str(copied.home)])
     assert isinstance(again.exception, RequestError)
     assert "version 1 is the first there was" in str(again.exception)
+
+
+@dataclass
+class Registry:
+    """Stands for MLflow: what the alias names, and whether it is away."""
+
+    named: list[str | None] = field(default_factory=list)
+    is_away: bool = False
+
+    def register(self, record: FineTune, folder: Path, *, mend: str) -> str:
+        assert open_candidate(folder).fingerprint == record.candidate_fingerprint
+        return str(self._named(record.fine_tune_id, mend))
+
+    def withdraw(self, run_id: str, *, mend: str) -> bool:
+        return self._named(None, mend) is None
+
+    def _named(self, name: str | None, mend: str) -> str | None:
+        if self.is_away:
+            raise FineTuneError("MLflow did not take it", mend, place="mlflow")
+        self.named.append(name)
+        return name
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    made = Registry()
+    monkeypatch.setattr(finetuning, "open_registry", lambda *_: made)
+    monkeypatch.setenv("TIDEGATE_MLFLOW_URL", "http://mlflow:5000")
+    return made
+
+
+def test_the_alias_follows_the_weights_back_and_forth_and_nothing_depends_on_it(
+    swapped: tuple[Home, list[PaneRecord]], tmp_path: Path, registry: Registry
+):
+    copied = Home(Path(shutil.copytree(swapped[0].home, tmp_path / "copy")), swapped[0].weights)
+    copied.run_id = swapped[0].run_id
+    back = ["weights", "rollback", "--reason", "hits fell", "--home", str(copied.home)]
+    assert said(copied.home, *back[1:4])["mlflow_version"] is None
+    forward = CliRunner().invoke(cli, [*back, "--to", "2"])
+    assert "the alias serving of tidegate names ft-1 in MLflow" in forward.output
+    assert registry.named == [None, "ft-1"]
+    registry.is_away = True
+    assert run_cleanly(cli, back) == 1
+    serving = copied.store.serving()
+    assert serving is not None
+    assert (serving.version, copied.status("ft-1")) == (1, FineTuneStatus.RETIRED)
+    registry.is_away, n_moves = False, len(copied.store.moves())
+    assert run_cleanly(cli, [*back, "--to", "1"]) == 0  # serves already: the alias alone is moved
+    assert (registry.named, len(copied.store.moves())) == ([None, "ft-1", None], n_moves)
+
+
+def test_retiring_what_serves_takes_the_alias_along(
+    swapped: tuple[Home, list[PaneRecord]], tmp_path: Path, registry: Registry
+):
+    copied = Path(shutil.copytree(swapped[0].home, tmp_path / "copy"))
+    assert run_cleanly(cli, ["finetune", "retire", "ft-1", "--reason", "hits fell", "--home", str(copied)]) == 0
+    assert registry.named == [None]
+
+
+def test_an_alias_stays_where_the_store_does_not_know_what_serves(
+    swapped: tuple[Home, list[PaneRecord]], registry: Registry
+):
+    home, _ = swapped
+    with pytest.raises(FineTuneError, match="the store does not know the fine-tune ft-1"):
+        move_alias(cast(MlflowRegistry, registry), home.home, MemoryBook(), home.run_id, mend="")
+    assert registry.named == []
 
 
 def test_damaged_versions_are_named(swapped: tuple[Home, list[PaneRecord]], tmp_path: Path):

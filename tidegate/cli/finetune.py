@@ -19,6 +19,7 @@ from tidegate.cli.addresses import require_loopback
 from tidegate.cli.finetune_runs import access_by_tokens, started_runs
 from tidegate.cli.finetune_tables import print_fine_tune, print_fine_tunes
 from tidegate.cli.finetuning import Bench, Messages, MlflowOptions, open_bench
+from tidegate.cli.mlflow_alias import with_mlflow
 from tidegate.cli.options import PIPED_WIDTH, home_option, store_option
 from tidegate.cli.people import user_name
 from tidegate.cli.roles import show_log
@@ -62,26 +63,6 @@ def _with_messages(function: _F) -> _F:
         help="File of the secret that messages are signed with.",
     )
     return url(secret(function))
-
-
-def _with_mlflow(function: _F) -> _F:
-    """Add the options of the registry of models."""
-    url = click.option("--mlflow-url", envvar="TIDEGATE_MLFLOW_URL", help="MLflow's server: what serves is registered.")
-    model = click.option(
-        "--mlflow-model",
-        envvar="TIDEGATE_MLFLOW_MODEL",
-        default="tidegate",
-        show_default=True,
-        help="Name of the registered model.",
-    )
-    alias = click.option(
-        "--mlflow-alias",
-        envvar="TIDEGATE_MLFLOW_ALIAS",
-        default="serving",
-        show_default=True,
-        help="Alias of the version that serves.",
-    )
-    return url(model(alias(function)))
 
 
 @click.group("finetune")
@@ -186,7 +167,7 @@ def _run_all(bench: Bench, runner: Runner, stop: threading.Event, *, tells: bool
 @click.option("--expose", is_flag=True, help="Serve on an address that other machines reach: there is no TLS.")
 @click.option("--no-run", is_flag=True, help="Train nothing on this machine: `run` is refused over HTTP.")
 @_with_messages
-@_with_mlflow
+@with_mlflow
 @_with_store
 def serve_fine_tunes(
     host: str,
@@ -226,7 +207,7 @@ def _decision(action: FineTuneAction, help_text: str) -> None:
     @finetune_group.command(str(action), help=help_text)
     @click.argument("fine_tune")
     @_with_decision
-    @_with_mlflow
+    @with_mlflow
     @_with_store
     @_with_json
     def decide(

@@ -13,7 +13,6 @@ from rich.console import Console
 
 from refresh.finetune.candidate import open_candidate
 from refresh.finetune.desk import Desk
-from refresh.finetune.fine_tuning import CANDIDATE
 from refresh.finetune.lifecycle import NEEDS_PERSON, WORKING, Actor
 from refresh.finetune.mlflow_registry import MlflowRegistry, open_registry
 from refresh.finetune.runner import OnProgress, Runner
@@ -21,12 +20,13 @@ from refresh.finetune.webhook import Webhook, read_secret
 from stream.database import Database
 from stream.fine_tune_book import StoredFineTunes
 from tidegate.cli.fine_tune_bars import FineTuneBars
+from tidegate.cli.mlflow_alias import FOLDER, candidate_folder, move_alias
 from tidegate.cli.weights_serving import weights_serving_of
 from tidegate.clock import Clock, SystemClock
 from tidegate.contracts import FineTune, FineTuneStatus
 from tidegate.errors import ConfigError, FineTuneError, RequestError
 
-FOLDER = "finetunes"
+_MOVES_WEIGHTS = (FineTuneStatus.APPROVED, FineTuneStatus.SERVING, FineTuneStatus.RETIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +104,10 @@ class Bench:
     def _carry_out(self, record: FineTune, actor: Actor) -> FineTune:
         """Put weights into service or out of it, and let the registry's alias follow what serves then."""
         after = weights_serving_of(self.database, self.home, self.clock).carry_out(record, actor)
-        if self.registry is not None:
-            serving = (each for each in self.book.list(record.run_id) if each.status is FineTuneStatus.SERVING)
-            for each in serving:
-                self.registry.register(each, self.folder(each) / CANDIDATE)
+        if self.registry is not None and record.status in _MOVES_WEIGHTS:
+            mend = f"It is {record.status} all the same; decide the same again to move the alias"
+            move_alias(self.registry, self.home, self.book, record.run_id, mend=mend)
         return after
-
-    def folder(self, record: FineTune) -> Path:
-        """Folder of a fine-tune."""
-        return self.home / FOLDER / record.fine_tune_id
 
     def check_candidate(self, record: FineTune) -> None:
         """Verify that the candidate is byte for byte what the gates judged.
@@ -124,7 +119,7 @@ class Bench:
         FineTuneError
             If it is another candidate.
         """
-        found = open_candidate(self.folder(record) / CANDIDATE).fingerprint
+        found = open_candidate(candidate_folder(self.home, record)).fingerprint
         if found != record.candidate_fingerprint:
             raise FineTuneError(
                 f"the candidate is {found[:12]}, and {(record.candidate_fingerprint or 'none')[:12]} was judged",

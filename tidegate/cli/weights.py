@@ -15,6 +15,8 @@ from rich.table import Table
 
 from refresh.weights import WeightsStore, WeightsVersion
 from stream.database import Database
+from tidegate.cli.finetuning import MlflowOptions
+from tidegate.cli.mlflow_alias import move_alias, with_mlflow
 from tidegate.cli.options import PIPED_WIDTH, home_option, store_option
 from tidegate.cli.people import user_name
 from tidegate.cli.version_output import print_json, show_verified
@@ -94,19 +96,43 @@ def _verified(store: WeightsStore, version: WeightsVersion) -> dict[str, Any]:
 @click.option("--reason", required=True, help="Why, for the history.")
 @click.option("--by", default=user_name, help="Who decides; default: the user of this machine.")
 @store_option("Store of a shared run; default: the home's own.")
+@with_mlflow
 @_with_run
 def rollback_weights(
-    to: int | None, reason: str, by: str, store: str | None, home: Path, run_id: str | None, as_json: bool
+    to: int | None,
+    reason: str,
+    by: str,
+    store: str | None,
+    mlflow_url: str | None,
+    mlflow_model: str,
+    mlflow_alias: str,
+    home: Path,
+    run_id: str | None,
+    as_json: bool,
 ) -> None:
-    """Let former weights serve again from the run's next pane on; they are verified first."""
+    """Let former weights, or later ones, serve from the run's next pane on; they are verified first.
+
+    With --mlflow-url the alias follows. Where MLflow is away the weights serve all the same, and the exit code is 1;
+    the same with --to moves the alias alone.
+    """
+    registry = MlflowOptions(mlflow_url, mlflow_model, mlflow_alias).registry()
     run_id = _store(home, run_id).folder.name
     with closing(Database(store or home / "runs.db")) as database:
         weights = weights_serving_of(database, home, SystemClock())
-        version = weights.rollback(run_id, by=by, why=reason, to=to)
+        version = weights.store(run_id).serving()
+        if registry is None or version is None or version.version != to:
+            version = weights.rollback(run_id, by=by, why=reason, to=to)
+        said = {"run_id": run_id, "version": version.version, "reason": reason}
+        if not as_json:
+            click.echo(f"version {version.version} of the weights serves from the next pane on")
+        if registry is not None:
+            again = f"give `tidegate weights rollback --to {version.version}` again to move the alias"
+            mend = f"Version {version.version} serves all the same; {again}"
+            said["mlflow_version"] = move_alias(registry, home, weights.book, run_id, mend=mend)
     if as_json:
-        print_json({"run_id": run_id, "version": version.version, "reason": reason})
-        return
-    click.echo(f"version {version.version} of the weights serves from the next pane on")
+        print_json(said)
+    elif registry is not None:
+        click.echo(f"the alias {mlflow_alias} of {mlflow_model} names {said['mlflow_version'] or 'nothing'} in MLflow")
 
 
 def _store(home: Path, run_id: str | None) -> WeightsStore:

@@ -26,6 +26,7 @@ class Named:
     experiment_id: str = ""
     version: str = ""
     tags: dict[str, str] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
 
     @property
     def info(self) -> Named:
@@ -50,8 +51,9 @@ class FakeMlflow:
         if name == self.away_at:
             raise ConnectionError("nobody\nanswers")
 
-    def search_registered_models(self, filter_string: str) -> list[str]:
-        return [name for name in self.models if filter_string == f"name='{name}'"]
+    def search_registered_models(self, filter_string: str) -> list[Named]:
+        self._call("search_registered_models")
+        return [Named(aliases=self.aliases) for name in self.models if filter_string == f"name='{name}'"]
 
     def create_registered_model(self, name: str) -> None:
         self._call("create_registered_model")
@@ -78,6 +80,7 @@ class FakeMlflow:
         self.uploads.append((run_id, local_dir, artifact_path))
 
     def set_terminated(self, run_id: str) -> None:
+        print(f"View run {run_id}")  # as MLflow's own does
         self.ended.append(run_id)
 
     def create_model_version(
@@ -91,17 +94,23 @@ class FakeMlflow:
         self._call("set_registered_model_alias")
         self.aliases[alias] = version
 
+    def delete_registered_model_alias(self, name: str, alias: str) -> None:
+        del self.aliases[alias]
+
 
 def registry(fake: FakeMlflow) -> MlflowRegistry:
     return MlflowRegistry(fake, "interests", "serving")
 
 
-def test_an_approved_candidate_is_uploaded_as_a_version_that_the_alias_names(tmp_path: Path) -> None:
+def test_an_approved_candidate_is_uploaded_as_a_version_that_the_alias_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake = FakeMlflow()
     assert registry(fake).register(SERVING, tmp_path) == "1"
     assert (fake.models, fake.aliases, fake.metrics) == (["interests"], {"serving": "1"}, {"gate_recall": 0.3})
     assert fake.uploads == [("run of run-1", str(tmp_path), "candidate")]
     assert (fake.sources, fake.ended) == (["mlflow-artifacts:/7/a/candidate"], ["run of run-1"])
+    assert capsys.readouterr() == ("", "View run run of run-1\n")  # standard output may be JSON
     tags = fake.versions[0].tags
     assert (tags["tidegate.candidate"], tags["tidegate.base"], tags["why"]) == (
         *("candidate", "base", "approved by ann: looks good"),
@@ -124,6 +133,21 @@ def test_what_mlflow_refuses_is_said_on_one_line_and_made_good_later(tmp_path: P
     fake.away_at = ""
     assert registry(fake).register(SERVING, tmp_path) == "1"
     assert fake.aliases == {"serving": "1"}
+
+
+def test_the_alias_is_taken_away_where_it_names_weights_of_the_run_and_no_others(tmp_path: Path) -> None:
+    fake = FakeMlflow()
+    assert not registry(fake).withdraw("run", mend="Later")  # no such model yet
+    registry(fake).register(SERVING, tmp_path)
+    fake.aliases["champion"] = "1"
+    assert not registry(fake).withdraw("another run", mend="Later")
+    assert fake.aliases == {"serving": "1", "champion": "1"}
+    assert registry(fake).withdraw("run", mend="Later")
+    assert fake.aliases == {"champion": "1"}
+    assert not registry(fake).withdraw("run", mend="Later")
+    fake.away_at = "search_registered_models"
+    with pytest.raises(FineTuneError, match=r"nobody answers\)\. Later"):
+        registry(fake).withdraw("run", mend="Later")
 
 
 def test_nothing_is_registered_that_no_person_has_approved(tmp_path: Path) -> None:
