@@ -26,7 +26,7 @@ from stream.decoding.messages.json_text import (
 )
 from stream.decoding.messages.memory import address_of, byte_at, word_at
 from stream.decoding.messages.utf8 import is_utf8
-from tidegate.jit import kernel
+from tidegate.jit import inlined_kernel, kernel
 
 _N_GUESSED = 16  # members whose place in the object is remembered from the object before
 _SKIPPED = -1
@@ -101,29 +101,10 @@ def _scan_object(  # noqa: PLR0911, PLR0912 - a state machine: what follows is i
     while True:
         if at >= stop or byte_at(at) != QUOTE:
             return False
-        at += 1
-        # 1. Which member it is: mostly the one that stood here in the message before.
-        member = guesses[ordinal] if ordinal < _N_GUESSED else _SKIPPED
-        n_bytes = name_offsets[member + 1] - name_offsets[member] if member != _SKIPPED else 0
-        if (
-            member != _SKIPPED
-            and at + n_bytes < stop
-            and byte_at(at + n_bytes) == QUOTE
-            and is_same(at, names + name_offsets[member], n_bytes)
-        ):
-            at += n_bytes
-        else:
-            end, found = end_of_text(at, stop)
-            if end == BROKEN or found & HAS_ESCAPE:
-                return False
-            member = _SKIPPED
-            for each in range(name_offsets.shape[0] - 1):
-                n_bytes = name_offsets[each + 1] - name_offsets[each]
-                if n_bytes == end - at and is_same(at, names + name_offsets[each], n_bytes):
-                    member = each
-            if member != _SKIPPED and ordinal < _N_GUESSED:
-                guesses[ordinal] = member
-            at = end
+        # 1. Which member it is.
+        at, member = _read_name(at + 1, stop, names, name_offsets, guesses, ordinal)
+        if at == BROKEN:
+            return False
         # 2. The colon.
         at = skip_blanks(at + 1, stop)
         if at >= stop or byte_at(at) != COLON:
@@ -154,6 +135,33 @@ def _scan_object(  # noqa: PLR0911, PLR0912 - a state machine: what follows is i
             return False
         at = skip_blanks(at + 1, stop)
         ordinal += 1
+
+
+@inlined_kernel
+def _read_name(
+    at: int, stop: int, names: int, name_offsets: NDArray[np.int32], guesses: NDArray[np.int64], ordinal: int
+) -> tuple[int, int]:
+    """Read a member's name: where it ends, and which wanted member it is; mostly the one of the message before."""
+    member = guesses[ordinal] if ordinal < _N_GUESSED else _SKIPPED
+    if member != _SKIPPED:
+        n_bytes = name_offsets[member + 1] - name_offsets[member]
+        if (
+            at + n_bytes < stop
+            and byte_at(at + n_bytes) == QUOTE
+            and is_same(at, names + name_offsets[member], n_bytes)
+        ):
+            return at + n_bytes, member
+    end, found = end_of_text(at, stop)
+    if end == BROKEN or found & HAS_ESCAPE:
+        return BROKEN, _SKIPPED
+    member = _SKIPPED
+    for each in range(name_offsets.shape[0] - 1):
+        n_bytes = name_offsets[each + 1] - name_offsets[each]
+        if n_bytes == end - at and is_same(at, names + name_offsets[each], n_bytes):
+            member = each
+    if member != _SKIPPED and ordinal < _N_GUESSED:
+        guesses[ordinal] = member
+    return end, member
 
 
 @kernel
