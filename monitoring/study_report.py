@@ -9,6 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from monitoring import study_arm_plots as arm_plots
 from monitoring import study_plots as plots
 from monitoring import study_wording as wording
 from monitoring.pages import page_templates
@@ -24,6 +25,8 @@ _CAPTIONS = {
     "successor between two halves of the users. Where half stays at the floor, nothing has drifted.",
     "comparison": "Bars are 95 % intervals over users.",
     "retrieval": "Bars are 95 % intervals over users.",
+    "arms": "Above: next-hit rate by pane; a star marks a pane whose table is the first of new weights. Below: the "
+    "same over all panes, by what the arm takes of a GPU after the start.",
 }
 _SHOWN_ELSEWHERE = {"refreshed_every"}
 
@@ -42,6 +45,7 @@ def render_study(study: Summary) -> str:
         "persistence": plots.persistence_svg(study),
         "comparison": plots.comparison_svg(study),
         "retrieval": plots.retrieval_svg(study),
+        "arms": arm_plots.arms_svg(study),
     }
     return (
         page_templates()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from monitoring.study_arm_tables import arm_tables
 from monitoring.study_of_model import LEVELS, WAYS
 from monitoring.study_phrases import estimate_in_words, share_in_words, spread_in_words
 from monitoring.study_plots import MAPPINGS
+from monitoring.study_table import Table
 from monitoring.wording import ABSENT, Summary, day, decimal, whole
 
 _GROUPS = ("all", "dense", "thin", "unseen")
@@ -19,16 +19,6 @@ _SHARES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of text; the first `n_names` columns name a row, the others hold figures."""
-
-    caption: str
-    head: list[str]
-    rows: list[list[str]]
-    n_names: int = 1
-
-
 def tables_of(study: Summary) -> dict[str, list[Table]]:
     """All tables by section."""
     return {
@@ -38,6 +28,7 @@ def tables_of(study: Summary) -> dict[str, list[Table]]:
         "repetition": _repetition(study),
         "comparison": [_ways(study), _gains(study)],
         "retrieval": [_retrieval(study)],
+        "arms": arm_tables(study),
     }
 
 

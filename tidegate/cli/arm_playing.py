@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from refresh.engines import Engine
 from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, answered, judge_weights
@@ -21,7 +22,7 @@ from stream.drift.report import to_report
 from stream.drift.window import measure_drift
 from stream.sequence_kernel import HITS_NEXT, SCORED
 from stream.watch_log import Watches
-from tidegate.cli.arm_tuning import ArmWeights, Tuned, Tuning
+from tidegate.cli.arm_tuning import ArmWeights, Tuned
 from tidegate.cli.arms import Arm, ArmContender, Timing
 from tidegate.cli.log_panes import LogPanes, PaneFacts
 from tidegate.contracts import DriftReport
@@ -29,6 +30,14 @@ from tidegate.counts import BucketedCounts
 from tidegate.errors import RequestError
 
 START, CALENDAR = "start", "calendar"
+
+
+class Tunes(Protocol):
+    """What makes fine-tunes; `tidegate.cli.arm_tuning.Tuning` does."""
+
+    def tune(self, base: ArmWeights, names: Sequence[str], pane: int, *, shows_lines: bool) -> Tuned:
+        """Train on the panes up to and with `pane`, from `base`, and judge."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,7 @@ class Playing:
     ----------
     panes : LogPanes         opened with the first weights
     counts : of each pane of the log, in the user buckets that drift is measured with
-    tuning : Tuning
+    tuning : makes fine-tunes
     first : Path             folder of the first weights
     fine_tune_panes : int    between two fine-tunes on the calendar
     flags : FlagOptions      when weights are flagged
@@ -85,7 +94,7 @@ class Playing:
 
     panes: LogPanes
     counts: Sequence[BucketedCounts]
-    tuning: Tuning
+    tuning: Tunes
     first: Path
     fine_tune_panes: int
     flags: FlagOptions
@@ -202,4 +211,6 @@ class Playing:
 
 def _grow(engine: Engine, names: Sequence[str]) -> None:
     """Take the catalogue as it is now, as far as there are codes."""
-    engine.grow(list(names[: engine.prompts.codebook.capacity]))
+    book = engine.prompts.codebook
+    if len(book.names) < min(len(names), book.capacity):
+        engine.grow(list(names[: book.capacity]))
