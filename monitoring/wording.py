@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from scipy.special import stdtrit
-
 Summary: TypeAlias = Mapping[str, Any]
 """The JSON of one run, as ``tidegate run --json`` writes it."""
 
@@ -120,6 +118,8 @@ def difference(ours: Summary, theirs: Summary, figure: str = "hits_next") -> Dif
     mean = sum(hits for hits, _ in paired) / scored
     if n_panes < _MIN_PANES:
         return Difference(mean, None, n_panes)
+    from scipy.special import stdtrit  # takes a while to import
+
     residual = sum((hits - mean * n) ** 2 for hits, n in paired)
     error = math.sqrt(residual * n_panes / (n_panes - 1)) / scored
     return Difference(mean, float(stdtrit(n_panes - 1, 0.975)) * error, n_panes)

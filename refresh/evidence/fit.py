@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import gammaln
 
 # Entries that are looked at: the likelihood is a sum over groups, and a part of them says enough.
 _MAX_ENTRIES = 50_000
@@ -29,6 +27,9 @@ def fit_strength(offsets: NDArray[np.int64], counts: NDArray[np.int64], parent: 
     >>> fit_strength(offsets, alike, np.full(4, 0.5)) > 100 > 1 > fit_strength(offsets, unlike, np.full(4, 0.5))
     True
     """
+    from scipy.optimize import minimize_scalar  # takes half a second to import, and a worker only counts
+    from scipy.special import gammaln
+
     last = int(np.searchsorted(offsets, _MAX_ENTRIES, side="right")) - 1
     offsets = offsets[: max(last, min(1, offsets.shape[0] - 1)) + 1]
     n_entries = int(offsets[-1])

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from scipy.stats import binom
-
 from refresh.gates.bounds import GateBounds
 from tidegate.contracts import GateVerdict
 
@@ -90,4 +88,6 @@ def not_applicable(gate: str, why: str) -> GateVerdict:
 
 def _is_above(n_bad: int, n: int, bound: float) -> bool:
     """Whether a share lies above its bound by more than chance."""
+    from scipy.stats import binom  # takes a second to import
+
     return n_bad > bound * n and bool(binom.sf(n_bad - 1, n, bound) < _CHANCE)

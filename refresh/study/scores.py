@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from tidegate.counts import MAX_BUCKETS, BucketedCounts, bucket_of_key, pair_of_key, successor_of_key
 
@@ -46,6 +45,8 @@ def estimate(sums: Floats, weights: Floats) -> Estimate | None:
     mean, n = float(sums.sum()) / total, int((weights > 0).sum())
     if n < _LEAST_BUCKETS:
         return Estimate(mean, None)
+    from scipy.special import stdtrit  # takes a while to import
+
     residual = float(((sums - mean * weights) ** 2).sum())
     error = math.sqrt(residual * n / (n - 1)) / total
     return Estimate(mean, float(stdtrit(n - 1, 0.975)) * error)

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from refresh.prompts import RowContexts
 
@@ -79,9 +78,11 @@ def mean_by_groups(values: Floats, groups: Groups, confidence: float, weights: F
     n_groups = int(of_group.max()) + 1
     if n_groups < 2:
         return Interval(mean, -math.inf, math.inf, math.inf)
+    from scipy.special import stdtrit  # takes a while to import
+
     residuals = np.bincount(of_group, weights * (values - mean), n_groups)
     deviation = math.sqrt(float((residuals**2).sum()) * n_groups / (n_groups - 1)) / total
-    reach = float(student.ppf(0.5 + confidence / 2, n_groups - 1)) * deviation
+    reach = float(stdtrit(n_groups - 1, 0.5 + confidence / 2)) * deviation
     return Interval(mean, mean - reach, mean + reach, deviation)
 
 
