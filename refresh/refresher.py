@@ -109,27 +109,16 @@ class Refresher:
         RequestError
             If an earlier attempt of the order was begun with something else.
         """
-        contexts, n_pairs = contexts_of(plan), plan.pairs.shape[0]
+        contexts = contexts_of(plan)
         keys = row_keys(contexts, self._engine.prompts, self._engine.fingerprint)  # 1
         inferred = self._inferred(plan, keys, contexts, pane, on_progress)  # 2
-        clusters, probabilities, is_valid = inferred.clusters, inferred.probabilities, inferred.is_valid
-        reuses = inferred.is_free if not plan.replaces_rows else np.zeros(len(contexts), np.bool_)
-        of_pair = np.flatnonzero(is_valid[:n_pairs])  # 3
-        rows = PairRows(
-            pairs=plan.pairs[of_pair],
-            clusters=clusters[of_pair],
-            probabilities=probabilities[of_pair],
-            row_keys=keys[of_pair],
-            contexts=contexts.retrieved[of_pair, 0],
-            refreshed_ms=np.full(of_pair.shape[0], window_end_ms, np.int64),
-        )
-        of_c2 = n_pairs + np.flatnonzero(is_valid[n_pairs:])
-        backoff = BackoffRows(contexts.c2[of_c2], clusters[of_c2], probabilities[of_c2], keys[of_c2])
+        rows, backoff = _rows_of(plan, keys, contexts, inferred, window_end_ms)  # 3
         if plan.backoff is not None:
             backoff = _backoff_rows(plan.backoff, len(table.cluster_names), table.top_n)
         order = plan.order
         retired = _retired_pairs(order.retired if order else ())
         refreshed = table.with_changes(rows, retired, backoff=backoff)
+        reuses = inferred.is_free if not plan.replaces_rows else np.zeros(len(contexts), np.bool_)
         usage, n_calls = inferred.report.usage, int((~reuses).sum())
         tells_tokens = usage.n_prompts > 0 or n_calls == 0
         return Refreshed(
@@ -143,7 +132,7 @@ class Refresher:
                 llm_calls=n_calls,
                 reused=int(reuses.sum()),
                 rows_changed=diff_tables(refreshed, table).rows_changed,
-                rows_invalid=int((~is_valid).sum()),
+                rows_invalid=int((~inferred.is_valid).sum()),
                 rows_retired=int(np.isin(retired, table.pairs).sum()),
                 faults=inferred.report.faults,
                 prompt_tokens=usage.n_prompt_tokens if tells_tokens else None,
@@ -257,6 +246,24 @@ def contexts_of(plan: Plan) -> RowContexts:
         retrieved,
         shares.astype(np.float32),
     )
+
+
+def _rows_of(
+    plan: Plan, keys: NDArray[np.uint64], contexts: RowContexts, inferred: _Inferred, window_end_ms: int
+) -> tuple[PairRows, BackoffRows]:
+    """Rows of the table from valid answers: those of pairs, and those of ``c2`` alone that were asked for."""
+    n_pairs = plan.pairs.shape[0]
+    of_pair = np.flatnonzero(inferred.is_valid[:n_pairs])
+    rows = PairRows(
+        pairs=plan.pairs[of_pair],
+        clusters=inferred.clusters[of_pair],
+        probabilities=inferred.probabilities[of_pair],
+        row_keys=keys[of_pair],
+        contexts=contexts.retrieved[of_pair, 0],
+        refreshed_ms=np.full(of_pair.shape[0], window_end_ms, np.int64),
+    )
+    of_c2 = n_pairs + np.flatnonzero(inferred.is_valid[n_pairs:])
+    return rows, BackoffRows(contexts.c2[of_c2], inferred.clusters[of_c2], inferred.probabilities[of_c2], keys[of_c2])
 
 
 def _codes(contexts: RowContexts) -> NDArray[np.int64]:
