@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,7 @@ from stream.worker import StreamWorker
 from tidegate.cli.deciding import is_published
 from tidegate.cli.records import PaneRecord
 from tidegate.clock import iso_utc
-from tidegate.contracts import DriftReport, FrontDrift, RefreshResult
+from tidegate.contracts import DriftReport, FrontDrift, RefreshResult, Trigger
 from tidegate.counts import pair_of_key
 
 
@@ -49,7 +49,7 @@ def summarise(
     refused = [result for result in results if not is_published(result)]
     flags = [record.decision.flag for record in records if record.decision is not None and record.decision.flag]
     reports = [record.report for record in records if record.report is not None]
-    first_calls = refreshes[0].llm_calls if refreshes else 0
+    first_calls = first_table_calls(results)
     llm_calls = sum(result.llm_calls for result in results)
     counts = store.counts(-(2**62), 2**62)
     return {
@@ -84,6 +84,11 @@ def summarise(
         "reports": [_report_entry(report) for report in reports],
         "by_pane": [_pane_entry(record, worker) for record in records],
     }
+
+
+def first_table_calls(results: Iterable[RefreshResult]) -> int:
+    """Return the calls of the first table, all attempts at it: 0 where counts alone made it."""
+    return sum(result.llm_calls for result in results if result.trigger is Trigger.FIRST_TABLE)
 
 
 def _rate(hits: float, scored: int) -> float | None:
