@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
@@ -176,16 +177,30 @@ def trained(record: FineTune, actor: Actor, *, candidate_fingerprint: str, numbe
     return _noted(record, after, candidate_fingerprint=candidate_fingerprint)
 
 
-def judged(record: FineTune, actor: Actor, verdicts: tuple[GateVerdict, ...]) -> FineTune:
+def judged(
+    record: FineTune,
+    actor: Actor,
+    verdicts: tuple[GateVerdict, ...],
+    *,
+    bounds: Mapping[str, float] = MappingProxyType({}),
+) -> FineTune:
     """Note what the gates say: on to a person's review, or a halt that names the gates; raises as `take`.
 
     No verdict at all is no pass.
+
+    Parameters
+    ----------
+    bounds : mapping    those that gates were told to hold it against other than the defaults, by name: noted among the
+                        step's numbers and in its words, since whoever reviews it has to know
     """
     if not verdicts:
         raise TransitionError("no gate has judged it", "Let the gates judge the candidate", place=record.fine_tune_id)
     lost = [verdict for verdict in verdicts if not verdict.is_passed]
     numbers = {verdict.gate: verdict.found for verdict in verdicts if verdict.found is not None}
     why = "; ".join(verdict.sentence for verdict in lost) or f"all {len(verdicts)} gates passed"
+    if bounds:
+        numbers |= {f"bound_{name}": bound for name, bound in bounds.items()}
+        why += f" (with other bounds than the defaults: {', '.join(f'{name} {n:g}' for name, n in bounds.items())})"
     after = take(record, _A.HALT if lost else _A.PASS, actor, why, numbers=numbers)
     return _noted(record, after, gates=verdicts)
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from refresh.finetune import lifecycle
@@ -108,6 +109,7 @@ class Runner:
     tell : tells persons that they are needed; what it raises is logged, and they are told at the next run
     should_stop : whether the process is to end; the step in hand is then left as it is, to be gone on with
     on_step : called with the record after each step
+    bounds : mapping       of the gates, those that are not the defaults: for the record
     """
 
     def __init__(
@@ -124,10 +126,11 @@ class Runner:
         should_stop: Callable[[], bool] = lambda: False,
         on_step: Callable[[FineTune], None] = lambda _: None,
         on_progress: OnProgress = lambda *_: None,
+        bounds: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         self._book, self._folder, self._clock, self._by = book, folder, clock, by
         self._curate, self._train, self._judge = curate, train, judge
-        self._tell, self._should_stop = tell, should_stop
+        self._tell, self._should_stop, self._bounds = tell, should_stop, bounds
         self._on_step, self._on_progress = on_step, on_progress
 
     def run(self, fine_tune_id: str) -> FineTune:
@@ -192,7 +195,7 @@ class Runner:
         verdicts = self._judge(job)
         if not verdicts:
             raise FineTuneError("no gate has judged the candidate", "Let the gates run", place=record.fine_tune_id)
-        return lifecycle.judged(record, self._actor(), verdicts)
+        return lifecycle.judged(record, self._actor(), verdicts, bounds=self._bounds)
 
     def _actor(self) -> Actor:
         return Actor(self._by, self._clock.now_ms())

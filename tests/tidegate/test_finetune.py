@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 import tidegate.cli.finetuning as module
+from refresh.finetune.gates.bounds import CandidateBounds
 from refresh.finetune.runner import Curated, Job, Trained
 from stream.database import Database
 from stream.fine_tune_book import StoredFineTunes, add_flagged
@@ -65,7 +66,10 @@ class FakeWork:
     verdicts: tuple[GateVerdict, ...] = (PASSED,)
     error: Exception | None = None
 
-    def __init__(self, *_: object) -> None: ...
+    bounds = CandidateBounds()
+
+    def __init__(self, *_: object, bounds: CandidateBounds) -> None:
+        type(self).bounds = bounds
 
     def curate(self, job: Job) -> Curated:
         if self.error is not None:
@@ -205,6 +209,52 @@ def test_run_ends_with_1_where_a_gate_halts_or_the_work_fails(
     assert code == 1
     assert status in out
     assert (LOST.sentence if status == "halted" else "the disk is full") in out
+
+
+def test_bounds_reach_the_gates_and_those_that_are_not_the_defaults_are_recorded(
+    tmp_path: Path, shell: Shell, work: type[FakeWork], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, in_status(S.FLAGGED, 1), in_status(S.FLAGGED, 2))
+    monkeypatch.setenv("TIDEGATE_FINETUNE_MIN_LABEL_MASS", "0.25")
+    shell("run", "run-1", "--min-recall", "0.05", "--min-exact-match", "0.9", "--gate-time-limit", "2h")
+    assert work.bounds == CandidateBounds(min_recall=0.05, min_label_mass=0.25, time_limit_seconds=7_200)
+    step = stored(tmp_path).steps[-1]
+    assert step.numbers == {
+        "recall": 0.3,
+        "bound_min_recall": 0.05,
+        "bound_min_label_mass": 0.25,
+        "bound_time_limit_seconds": 7_200,
+    }
+    assert step.why.startswith("all 1 gates passed (with other bounds than the defaults: min_recall 0.05, ")
+    monkeypatch.delenv("TIDEGATE_FINETUNE_MIN_LABEL_MASS")
+    shell("run", "run-2")
+    assert work.bounds == CandidateBounds()
+    assert (stored(tmp_path, "run-2").steps[-1].why, stored(tmp_path, "run-2").steps[-1].numbers) == (
+        "all 1 gates passed",
+        {"recall": 0.3},
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--min-exact-match", "1.1", "1.1 is not in the range 0<=x<=1"),
+        ("--min-recall", "nan", "nan is not in the range 0<=x<=1"),
+        ("--min-recall-over-chance", "inf", "inf is not in the range x>=0"),
+        ("--chance-from-clusters", "0", "0 is not in the range x>=1"),
+        ("--max-recall-loss", "much", "'much' is not a valid float"),
+        ("--gate-time-limit", "0m", "'0m' is not a duration"),
+    ],
+)
+def test_a_bound_that_means_nothing_is_refused_before_anything_is_done(
+    tmp_path: Path, shell: Shell, work: type[FakeWork], option: str, value: str, words: str
+) -> None:
+    put(tmp_path, in_status(S.FLAGGED))
+    code, _, err = shell("run", option, value)
+    assert code == 2
+    assert option in err
+    assert words in err
+    assert stored(tmp_path).status is S.FLAGGED
 
 
 def test_persons_are_told_at_the_webhook_and_only_once(

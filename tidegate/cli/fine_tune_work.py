@@ -20,6 +20,7 @@ from refresh.engines.model_files import MANIFEST
 from refresh.finetune.curation import CurationRecipe, PaneCounts, curate
 from refresh.finetune.fine_tuning import TRAINING, Lesson, fine_tune
 from refresh.finetune.full import open_full
+from refresh.finetune.gates.bounds import CandidateBounds
 from refresh.finetune.gates.judge import CandidateJudge
 from refresh.finetune.learner import FineTuned
 from refresh.finetune.recipe import FineTuneRecipe
@@ -128,6 +129,7 @@ class FineTuneWork:
     kind : Kind, optional               default: full for a model that we trained, an adapter for others
     curation : CurationRecipe
     recipe : FineTuneRecipe, optional   default: that of the kind
+    bounds : CandidateBounds            of the gates
     """
 
     database: Database
@@ -135,6 +137,7 @@ class FineTuneWork:
     kind: Kind | None = None
     curation: CurationRecipe = field(default_factory=CurationRecipe)
     recipe: FineTuneRecipe | None = None
+    bounds: CandidateBounds = field(default_factory=CandidateBounds)
 
     def curate(self, job: Job) -> Curated:
         """Take samples of the panes up to the flag's, and settle which weights training begins from."""
@@ -188,6 +191,7 @@ class FineTuneWork:
             base_of=lambda _: serving.base if serving else None,
             open_candidate=lambda folder: _opened(run, _candidate_weights(folder, serving)),
             open_serving=None if serving is None else lambda: _opened(run, serving),
+            bounds=self.bounds,
         )
         return judge(job)
 

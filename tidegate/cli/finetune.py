@@ -14,8 +14,10 @@ import click
 import msgspec
 from rich.console import Console
 
+from refresh.finetune.gates.bounds import CandidateBounds
 from refresh.finetune.runner import Runner
 from tidegate.cli.addresses import require_loopback
+from tidegate.cli.finetune_bounds import with_bounds
 from tidegate.cli.finetune_runs import access_by_tokens, started_runs
 from tidegate.cli.finetune_tables import print_fine_tune, print_fine_tunes
 from tidegate.cli.finetuning import Bench, Messages, MlflowOptions, open_bench
@@ -105,6 +107,7 @@ def show_fine_tune(fine_tune: str, home: Path, store: str | None, as_json: bool)
     help="Which weights learn, settled when samples are taken; default: all of a model that Tidegate trained, "
     "an adapter of others.",
 )
+@with_bounds
 @_with_messages
 @_with_store
 @_with_json
@@ -112,6 +115,7 @@ def run_fine_tune(
     fine_tune: str | None,
     follow: bool,
     kind: str | None,
+    bounds: CandidateBounds,
     webhook_url: str | None,
     webhook_secret_file: Path | None,
     home: Path,
@@ -121,13 +125,13 @@ def run_fine_tune(
     """Take samples for FINE_TUNE, train it, and let its gates judge; then a person decides.
 
     Without a name: all that wait for it, the oldest flag first. Goes on where a process before was ended. Exit code 1
-    where one has failed, or a gate has halted it.
+    where one has failed, or a gate has halted it. Bounds other than the defaults are recorded with the verdicts.
     """
     show_log()
     messages = Messages(webhook_url, webhook_secret_file)
     ended: list[FineTune] = []
     with stop_signal() as stop, open_bench(home, store) as bench, bench.progress(Console(stderr=True)) as progress:
-        runner = bench.runner(messages, kind, progress, stop.is_set)
+        runner = bench.runner(messages, kind, bounds, progress, stop.is_set)
         if fine_tune:
             ended = [runner.run(fine_tune)]
         else:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from refresh.finetune.candidate import open_candidate
 from refresh.finetune.desk import Desk
+from refresh.finetune.gates.bounds import CandidateBounds
 from refresh.finetune.lifecycle import NEEDS_PERSON, WORKING, Actor
 from refresh.finetune.mlflow_registry import MlflowRegistry, open_registry
 from refresh.finetune.runner import OnProgress, Runner
@@ -140,6 +141,7 @@ class Bench:
         self,
         messages: Messages,
         kind: str | None = None,
+        bounds: CandidateBounds | None = None,
         on_progress: OnProgress = lambda *_: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Runner:
@@ -148,10 +150,12 @@ class Bench:
         Parameters
         ----------
         kind : ``full`` or ``lora``; None: what fits the model
+        bounds : of the gates; None: the defaults
         """
         from tidegate.cli.fine_tune_work import FineTuneWork, Kind  # what trains is not loaded to look at a list
 
-        work = FineTuneWork(self.database, self.home, None if kind is None else Kind(kind))
+        held = bounds or CandidateBounds()
+        work = FineTuneWork(self.database, self.home, None if kind is None else Kind(kind), bounds=held)
         return Runner(
             self.book,
             self.home / FOLDER,
@@ -163,6 +167,7 @@ class Bench:
             tell=messages.webhook(self.clock),
             should_stop=should_stop,
             on_progress=on_progress,
+            bounds=held.loosened_or_tightened(),
         )
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +51,17 @@ class CandidateBounds:
     n_repeated: int = 256
     probability_tolerance: float | None = None
     time_limit_seconds: float = 1_800.0
+
+    def loosened_or_tightened(self) -> dict[str, float]:
+        """Give those that are not the defaults, by name.
+
+        Examples
+        --------
+        >>> CandidateBounds(min_recall=0.05).loosened_or_tightened()
+        {'min_recall': 0.05}
+        """
+        given = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: float(value) for name, value in given.items() if value != getattr(_DEFAULTS, name)}
+
+
+_DEFAULTS = CandidateBounds()
