@@ -88,6 +88,8 @@ def not_applicable(gate: str, why: str) -> GateVerdict:
 
 def _is_above(n_bad: int, n: int, bound: float) -> bool:
     """Whether a share lies above its bound by more than chance."""
-    from scipy.stats import binom  # takes a second to import
+    if n_bad <= bound * n:
+        return False
+    from scipy.special import bdtrc  # takes a while to import; scipy.stats takes a second, in every process
 
-    return n_bad > bound * n and bool(binom.sf(n_bad - 1, n, bound) < _CHANCE)
+    return bool(bdtrc(n_bad - 1, n, bound) < _CHANCE)

@@ -23,7 +23,7 @@ class DriftOptions:
     fdr : float              false discovery rate of the flagged pairs
     alarm_p : float          permutation p-value of the whole table at which the window alarms
     front_p : float          that of the newest pane alone (`stream.drift.front`)
-    table_permutations : int exchanges behind that p-value (they cost one product of small matrices)
+    table_permutations : int exchanges behind that p-value (they cost some dozens of look-ups each)
     n_buckets : int          user buckets, 64 at most
     seed : int
 

@@ -28,6 +28,16 @@ def test_table_z_is_the_exact_standardisation_over_all_masks() -> None:
     assert shift.p_value == pytest.approx((sums >= form.sum() - 1e-9).mean(), abs=0.02)
 
 
+@pytest.mark.parametrize("n_buckets", [2, 6, 7, 64])
+def test_the_p_value_counts_exchanges_as_the_plain_product_with_their_signs_does(n_buckets: int) -> None:
+    rng = np.random.default_rng(n_buckets)
+    form = rng.normal(size=(n_buckets, n_buckets))  # of any shape: what lies above the diagonal and below may differ
+    np.fill_diagonal(form, 0.0)
+    signs = signs_of_masks(permutation_masks(5 ^ 0x7AB1E, 0, 900), n_buckets).astype(float)
+    n_reached = sum(float(sign @ form @ sign) >= form.sum() - 1e-6 for sign in signs.T)
+    assert table_shift(form, 5, 900).p_value == (1 + n_reached) / 901
+
+
 def test_a_table_in_which_nothing_can_be_exchanged_has_no_z_and_never_alarms() -> None:
     shift = table_shift(np.diag(np.arange(4.0)), 0, 100)
     assert shift.z is None
