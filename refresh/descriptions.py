@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from refresh.engines import Answers, TextGenerator, Usage
+from refresh.engines.contract import Answers, TextGenerator, Usage
 from refresh.prompts import PromptBuilder, RowContexts
 from tidegate.errors import CatalogueError
 

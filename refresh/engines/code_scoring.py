@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from refresh.engines import Answers, Usage
 from refresh.engines.code_model import CodeModel, Prompt
+from refresh.engines.contract import Answers, Usage
 from refresh.engines.joining import joined
 from refresh.prompts import RowContexts, sort_for_prefix
 from tidegate.errors import EngineError

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.codebook import names_fingerprint
-from refresh.engines import Answers, Usage
 from refresh.engines.adapter import Adapter, add_adapter
 from refresh.engines.code_tokens import CodeTokens
+from refresh.engines.contract import Answers, Usage
 from refresh.engines.model_files import (
     END,
     PADDING,

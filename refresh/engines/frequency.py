@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.codebook import Codebook
-from refresh.engines import Answers
+from refresh.engines.contract import Answers
 from refresh.prompts import PromptBuilder, RowContexts, Template
 from tidegate.counts import MAX_CLUSTERS
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from refresh.engines import Answers, Usage
+from refresh.engines.contract import Answers, Usage
 
 
 def joined(parts: Sequence[Answers], top_n: int, order: NDArray[np.int64]) -> Answers:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from refresh.engines import Answers, Usage
 from refresh.engines.adapter import Adapter
 from refresh.engines.code_model import Asking, CodeModel, Prompt, read_code_model, served_model
 from refresh.engines.code_scoring import SharedTokens, TokenScores, score_in_parts
@@ -27,6 +26,7 @@ from refresh.engines.completions import (
     ServedModel,
     ServerOptions,
 )
+from refresh.engines.contract import Answers, Usage
 from refresh.prompts import PromptBuilder, RowContexts
 from tidegate.errors import EngineError
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from refresh.engines import Answers, Engine
+from refresh.engines.contract import Answers, Engine
 from refresh.prompts import PromptBuilder, RowContexts
 from refresh.row_cache import RowCache
 from refresh.row_key import row_keys

@@ -16,10 +16,10 @@ from typing import Any, Protocol, cast
 import msgspec
 import numpy as np
 
-from refresh.engines import Answers, Usage
 from refresh.engines.adapter import Adapter
 from refresh.engines.code_model import Asking, CodeModel, Prompt, read_code_model
 from refresh.engines.code_scoring import SharedTokens, TokenScores, score_in_parts
+from refresh.engines.contract import Answers, Usage
 from refresh.prompts import PromptBuilder, RowContexts
 from tidegate.errors import ConfigError, EngineError
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from stream.decoding.columns import DecodeOptions, candidate_columns
 from stream.decoding.decoder import MAX_ISSUES, Decoder, RawRecords
-from stream.decoding.messages.formats import MessageFormat, open_parser
+from stream.decoding.messages.formats import MessageFormat
+from stream.decoding.messages.opening import open_parser
 from stream.events import EventBatch, Outcome, RecordIssue
 from tidegate.clock import Clock
 
@@ -27,7 +28,7 @@ class MessageDecoder:
     Raises
     ------
     ConfigError
-        As `stream.decoding.messages.formats.open_parser` does.
+        As `stream.decoding.messages.opening.open_parser` does.
     """
 
     def __init__(
