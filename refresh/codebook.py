@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import msgspec
 import numpy as np
@@ -43,9 +43,10 @@ def default_capacity(n_clusters: int) -> int:
     return min(MAX_CLUSTERS, max(_STEP, -int(-n_clusters * _HEADROOM // _STEP) * _STEP))
 
 
-def _numbered(letter: str, n: int) -> list[str]:
+@lru_cache(maxsize=8)
+def _numbered(letter: str, n: int) -> tuple[str, ...]:
     width = max(4, len(str(n - 1)))
-    return [f"<{letter}{number:0{width}d}>" for number in range(n)]
+    return tuple(f"<{letter}{number:0{width}d}>" for number in range(n))
 
 
 def names_fingerprint(names: Sequence[str]) -> str:
@@ -134,8 +135,8 @@ class Codebook:
     def levels(self) -> list[list[str]]:
         """Token texts of each level: the codes themselves, or high and low tokens."""
         if self.n_levels == 1:
-            return [_numbered("c", self.capacity)]
-        return [_numbered("h", self._n_high), _numbered("l", self.n_low)]
+            return [list(_numbered("c", self.capacity))]
+        return [list(_numbered("h", self._n_high)), list(_numbered("l", self.n_low))]
 
     @cached_property
     def codes(self) -> list[str]:
