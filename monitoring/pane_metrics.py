@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import pairwise
 
 from prometheus_client import CollectorRegistry
@@ -74,8 +75,17 @@ class PaneMetrics(MetricGroup):
             self._moved[step] = (done, self._clock.now_ms())
             self._age(self.pending_seconds, self._moved[step][1], step)
 
+    @contextmanager
+    def order_in_hand(self) -> Iterator[None]:
+        """Show an order as open while the process that placed it carries it out."""
+        self.observe_order("in hand")
+        try:
+            yield
+        finally:
+            self.observe_order(None)
+
     def observe_order(self, order_id: str | None) -> None:
-        """Show the order that is open; panes are answered one after the other, so there is one at most."""
+        """Show the order that is open; panes and alerts are answered one after the other, so there is one at most."""
         self.orders_open.set(int(order_id is not None))
         if order_id is None:
             self._order = None

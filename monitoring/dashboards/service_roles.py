@@ -161,6 +161,8 @@ OPERATIONS = Board(
                     "Since the oldest alert was received that no refresh has answered yet.",
                     "s",
                     (Query(f"max({series('tidegate_alert_oldest_open_seconds')}) or vector(0)", "longest"),),
+                    steps=((None, GREEN), (600.0, YELLOW), (21_600.0, RED)),
+                    runbook="TidegateAlertUndecided",
                 ),
             ),
         ),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
+from monitoring.pane_metrics import PaneMetrics
+from monitoring.refresher_metrics import RefresherMetrics
 from refresh.policies import PolicyOptions
 from refresh.policies.by_hand import open_by_alert
 from refresh.table_store import TableStore
@@ -28,6 +32,7 @@ from tidegate.cli.alert_assembly import alert_planning_of
 from tidegate.cli.alert_planning import AlertPlanning, decision_of, result_of, with_alert
 from tidegate.cli.answering import Controller, RefreshRole, is_over, record_of
 from tidegate.cli.evaluating import Evaluator
+from tidegate.cli.observing import PaneWatch
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.replaying import Outcome, Replaying
 from tidegate.cli.scoring import Scoring
@@ -271,14 +276,41 @@ def test_an_alert_waits_for_the_pane_that_is_being_answered_and_the_next_pane_fo
     while world.book.requests()[0].status is AlertStatus.OPEN:
         assert evaluator.advance() or controller.advance() or refresher.advance()
     assert world.book.requests()[0].status is AlertStatus.ORDERED
+    metrics = PaneMetrics(CollectorRegistry(), world.clock)
+    watch = PaneWatch(metrics, evaluator.ledger, PANE_MS)
+    watch.of_controller()
+    assert metrics.registry.get_sample_value("tidegate_orders_open") == 1
     world.end()
     while evaluator.advance():
         pass
     assert not controller.advance()
     assert world.reader().get(DECISIONS, OPEN_PANE) is None
     assert refresher.advance()
+    watch.of_controller()
+    assert metrics.registry.get_sample_value("tidegate_orders_open") == 0
     assert controller.advance()
     assert world.reader().get(DECISIONS, OPEN_PANE) is not None
+
+
+def test_a_refresher_tells_of_orders_of_panes_and_of_alerts_alike(world: OpenWorld) -> None:
+    metrics = RefresherMetrics(CollectorRegistry(), world.clock)
+    count = partial(metrics.registry.get_sample_value, "tidegate_orders_carried_out_total")
+    evaluator, controller, refresher = world.roles()
+    refreshing = replace(refresher.refreshing, in_hand=metrics.order)
+    assert refresher.alerts is not None
+    alerts = replace(refresher.alerts, refreshing=refreshing)
+    refresher = replace(refresher, refreshing=refreshing, alerts=alerts)
+    while evaluator.advance() or controller.advance() or refresher.advance():
+        pass
+    of_panes = count()
+    assert of_panes
+    world.alert()
+    while controller.advance() or refresher.advance():
+        pass
+    assert count() == of_panes + 1
+    found = metrics.registry.get_sample_value
+    assert found("tidegate_refresh_running") == 0
+    assert found("tidegate_refresh_rows", {"state": "answered"}) == N_CLUSTERS
 
 
 def test_an_alert_before_the_first_table_needs_no_order(world: OpenWorld) -> None:

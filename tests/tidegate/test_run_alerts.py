@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from monitoring.pane_metrics import PaneMetrics
 from stream.alert_book import AlertBook
 from stream.database import Database
 from stream.events import EventBatch
@@ -21,6 +23,7 @@ from tidegate.cli.alert_planning import decision_of, result_of
 from tidegate.cli.assembly import Assembly, assemble
 from tidegate.cli.decisions import _replaying
 from tidegate.cli.pipeline import Pipeline
+from tidegate.cli.records import decode_record
 from tidegate.cli.replaying import Outcome
 from tidegate.cli.run_alerts import RunAlerts
 from tidegate.cli.stream_settings import catalogue_of, decode_options
@@ -64,10 +67,10 @@ def chopped(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @contextmanager
-def opened(log: Path, home: Path) -> Iterator[tuple[RunSettings, Assembly, RunAlerts, Pipeline]]:
+def opened(log: Path, home: Path, **parts: Any) -> Iterator[tuple[RunSettings, Assembly, RunAlerts, Pipeline]]:
     settings: RunSettings = load_settings({"source": str(log), "home": home, **FLAGS})
     assert catalogue_of(settings) == ()
-    with assemble(settings, SystemClock()) as assembly:
+    with assemble(settings, SystemClock(), **parts) as assembly:
         alerts = RunAlerts(settings, assembly.parts, SystemClock())
         yield settings, assembly, alerts, Pipeline(assembly.parts, assembly.last_record, amended=alerts.amended)
 
@@ -85,7 +88,15 @@ def is_inside_a_pane(assembly: Assembly) -> bool:
 
 def test_an_alert_is_answered_between_two_batches_and_the_run_goes_on_from_it(log: Path, tmp_path: Path) -> None:
     answered: list[int] = []
-    with opened(log, tmp_path) as (settings, assembly, alerts, pipeline):
+    metrics, n_open = PaneMetrics(CollectorRegistry()), []
+
+    @contextmanager
+    def in_hand() -> Iterator[None]:
+        with metrics.order_in_hand():
+            n_open.append(metrics.registry.get_sample_value("tidegate_orders_open"))
+            yield
+
+    with opened(log, tmp_path, in_hand=in_hand) as (settings, assembly, alerts, pipeline):
 
         def between(number: int) -> None:
             if is_inside_a_pane(assembly) and number % 7 == 0 and not alerts.book.requests():
@@ -101,6 +112,9 @@ def test_an_alert_is_answered_between_two_batches_and_the_run_goes_on_from_it(lo
         assert decision.record.decision is not None
         assert int(decision.record.decision.inputs["open_transitions"] or 0) > 0
         record = assembly.parts.store.records()
+        of_panes = [body for body in map(decode_record, record.values()) if body.result is not None]
+        assert n_open == [1] * (len(of_panes) + 1)
+        assert metrics.registry.get_sample_value("tidegate_orders_open") == 0
         assert decision.pane in record
         assert decision.pane + 1 in record
         replays = list(_replaying(RunReader(assembly.parts.store.database, alerts.book.run_id), settings).replay())

@@ -8,7 +8,6 @@ it. Where no pane is to be answered, alerts are (`tidegate.cli.alert_answering`)
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
@@ -27,8 +26,6 @@ from tidegate.errors import ConfigError
 
 Announce = Callable[[str, bytes], None]
 """Tell the other roles, by topic; nothing rests on it."""
-OnRows = Callable[[int, int], None]
-"""Called with the rows that a refresh has had answered so far, and the rows that it asked for."""
 
 
 def next_unrecorded(ledger: Ledger) -> int | None:
@@ -136,7 +133,6 @@ class RefreshRole:
     deciding: Deciding
     refreshing: Refreshing
     announce: Announce
-    in_hand: Callable[[], AbstractContextManager[OnRows | None]] = nullcontext
     alerts: AlertRefresher | None = None
 
     def advance(self) -> bool:
@@ -161,8 +157,7 @@ class RefreshRole:
                 "Give both the same configuration file and version",
                 place="refresher",
             )
-        with self.in_hand() as on_rows:
-            result = encode(self.refreshing.execute(decision.record, planned, on_rows))
+        result = encode(self.refreshing.execute(decision.record, planned))
         if self.ledger.put(RESULTS, pane, result):
             self.announce("results", result)
         return True

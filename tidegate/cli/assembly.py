@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from refresh.bulk import BulkOptions
@@ -28,7 +28,7 @@ from tidegate.cli.history import History
 from tidegate.cli.measuring import Measuring
 from tidegate.cli.pipeline import PipelineParts
 from tidegate.cli.records import PaneRecord, decode_record
-from tidegate.cli.refreshing import Refreshing
+from tidegate.cli.refreshing import OnRows, Refreshing
 from tidegate.cli.scoring import Scoring
 from tidegate.cli.stream_settings import (
     catalogue_of,
@@ -64,12 +64,18 @@ class Assembly:
 
 
 @contextmanager
-def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None = None) -> Iterator[Assembly]:
+def assemble(
+    settings: RunSettings,
+    clock: Clock,
+    on_training: OnTraining | None = None,
+    in_hand: Callable[[], AbstractContextManager[OnRows | None]] = nullcontext,
+) -> Iterator[Assembly]:
     """Open everything that `settings` names; closed again at the end.
 
     Parameters
     ----------
     on_training : told how the training of a model goes, should the run need one
+    in_hand : held while an order is carried out
 
     Raises
     ------
@@ -110,6 +116,7 @@ def assemble(settings: RunSettings, clock: Clock, on_training: OnTraining | None
                 BulkOptions(chunk_rows=settings.chunk_rows, clock=clock),
                 gating_of(settings),
                 outlives_failures=settings.follow,
+                in_hand=in_hand,
             ),
             scoring=Scoring(measuring, tables),
         )
@@ -133,6 +140,7 @@ def policy_options(settings: RunSettings, sequences: SequenceOptions) -> PolicyO
         cooldown_panes=settings.cooldown_panes,
         max_calls=settings.max_calls,
         max_calls_per_day=settings.max_calls_per_day,
+        asks_model=settings.engine != "frequency",
         infers_backoff=settings.backoff == "engine",
     )
 

@@ -23,7 +23,7 @@ from tidegate.cli.alert_planning import decision_of, result_of
 from tidegate.cli.answering import next_unrecorded
 from tidegate.cli.records import PaneDecision, PaneRecord, decode_record
 from tidegate.cli.roles import Role
-from tidegate.contracts import FineTuneStatus
+from tidegate.contracts import AlertStatus, FineTuneStatus
 from tidegate.errors import TableError
 
 _LOG = logging.getLogger("tidegate.control")
@@ -144,12 +144,19 @@ class PaneWatch:
         self.metrics.observe_order(self._open_order())
 
     def _open_order(self) -> str | None:
+        return self._of_pane() or self._of_alert()
+
+    def _of_pane(self) -> str | None:
         pane = next_unrecorded(self.ledger)
         body = None if pane is None else self.ledger.get(DECISIONS, pane)
         if pane is None or body is None or self.ledger.get(RESULTS, pane) is not None:
             return None
         decision = msgspec.json.decode(body, type=PaneDecision)
         return str(pane) if decision.asks_for_refresh else None
+
+    def _of_alert(self) -> str | None:
+        request = AlertBook(self.ledger.database, self.ledger.run_id).next()
+        return f"alert {request.number}" if request is not None and request.status is AlertStatus.ORDERED else None
 
 
 class AlertWatch:

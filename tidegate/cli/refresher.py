@@ -64,6 +64,7 @@ def refresher_of(role: Role, metrics: RefresherMetrics | None = None) -> Refresh
         BulkOptions(chunk_rows=settings.chunk_rows, owner=role.owner, clock=role.clock),
         gating_of(settings),
         outlives_failures=True,
+        in_hand=nullcontext if metrics is None else metrics.order,
     )
     deciding = deciding_of(role.settings, role.measuring, role.tables, role.sequences, cache)
     planning = alert_planning_of(settings, deciding)
@@ -72,7 +73,6 @@ def refresher_of(role: Role, metrics: RefresherMetrics | None = None) -> Refresh
         deciding,
         refreshing,
         role.topics.announce,
-        nullcontext if metrics is None else metrics.order,
         AlertRefresher(planning, refreshing, role.clock, role.topics.announce),
     )
 

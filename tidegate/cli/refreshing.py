@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import msgspec
@@ -38,6 +38,8 @@ from tidegate.contracts import RefreshResult, Trigger
 from tidegate.errors import EngineUnavailableError, OrderError, TableError, TableUnavailableError
 
 _LOG = logging.getLogger(__name__)
+OnRows = Callable[[int, int], None]
+"""Called with the rows that a refresh has had answered so far, and the rows that it asked for."""
 _TURNS, _TURN_SECONDS = 10, 1.0
 _FOR_NOW = (EngineUnavailableError, OrderError, TableUnavailableError)
 
@@ -49,6 +51,7 @@ class Refreshing:
     Attributes
     ----------
     outlives_failures : bool     record an order that fails for now as such, and go on
+    in_hand : () -> context      held while an order is carried out; may give what is told of its rows
     """
 
     measuring: Measuring
@@ -61,15 +64,14 @@ class Refreshing:
     bulk: BulkOptions = field(default_factory=BulkOptions)
     gating: Gating = field(default_factory=Gating)
     outlives_failures: bool = False
+    in_hand: Callable[[], AbstractContextManager[OnRows | None]] = nullcontext
 
-    def execute(
-        self, record: PaneRecord, planned: Planned, on_rows: Callable[[int, int], None] | None = None
-    ) -> RefreshResult:
+    def execute(self, record: PaneRecord, planned: Planned, on_rows: OnRows | None = None) -> RefreshResult:
         """Carry `planned` out. Doing it again costs no second call and publishes nothing twice.
 
         Parameters
         ----------
-        on_rows : called with the rows that were answered so far, and the rows that were asked for
+        on_rows : told in place of what `in_hand` gives
 
         Raises
         ------
@@ -77,17 +79,16 @@ class Refreshing:
             Whatever kept the order from being carried out; what serves is untouched.
         """
         started = self.clock.monotonic_seconds()
-        try:
-            result = self._carried_out(record, planned, on_rows)
-        except _FOR_NOW as error:
-            if not self.outlives_failures:
-                raise
-            result = self._failed(record, planned.plan, error)
+        with self.in_hand() as told:
+            try:
+                result = self._carried_out(record, planned, on_rows or told)
+            except _FOR_NOW as error:
+                if not self.outlives_failures:
+                    raise
+                result = self._failed(record, planned.plan, error)
         return msgspec.structs.replace(result, duration_seconds=self.clock.monotonic_seconds() - started)
 
-    def _carried_out(
-        self, record: PaneRecord, planned: Planned, on_rows: Callable[[int, int], None] | None
-    ) -> RefreshResult:
+    def _carried_out(self, record: PaneRecord, planned: Planned, on_rows: OnRows | None) -> RefreshResult:
         names, window = self.measuring.reader.cluster_names(), self.measuring.window(record.pane)
         engine = self.engines.engine(names, window, record.pane, record.model)
         plan = within_codebook(planned.plan, engine.prompts.codebook.capacity)

@@ -82,8 +82,9 @@ def run(
     metrics = Metrics(CollectorRegistry(), clock)
     with ExitStack() as stack:
         bars = stack.enter_context(Bars(console))
-        assembly = stack.enter_context(assemble(settings, clock, bars.on_training))
+        assembly = stack.enter_context(assemble(settings, clock, bars.on_training, metrics.order_in_hand))
         pulse = Pulse(clock)
+        metrics.observe_order(None)
         watcher = Watcher(assembly, metrics, bars, pulse, settings.hit_rate_objective)
         alerts = RunAlerts(settings, assembly.parts, clock, watcher.on_alert, bars.on_rows)
         pipeline = Pipeline(assembly.parts, assembly.last_record, watcher.on_record, bars.on_rows, alerts.amended)
