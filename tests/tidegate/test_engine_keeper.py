@@ -45,6 +45,18 @@ def test_the_recorded_model_wins_over_the_given_one(tiny_model: TinyModel, tmp_p
     assert keeper.model == str(tiny_model.folder)
 
 
+def test_a_model_is_recorded_so_that_a_command_given_elsewhere_finds_it(
+    tiny_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tiny_model.folder.parent)
+    keeper = ModelKeeper(Path(tiny_model.folder.name), Path("unused"), seed=0)
+    engine = keeper.engine(list(NAMES), NOTHING, 1, None)
+    assert keeper.engine(list(NAMES), NOTHING, 2, tiny_model.folder.name) is engine  # recorded relative, before
+    monkeypatch.chdir(tmp_path)
+    ModelKeeper(None, Path("unused"), seed=0).engine(list(NAMES), NOTHING, 3, keeper.model)
+    assert keeper.model == str(tiny_model.folder)
+
+
 def test_the_frequency_engine_grows_with_the_catalogue():
     keeper = FrequencyKeeper()
     assert keeper.engine(["a"], NOTHING, 1, None) is keeper.engine(["a", "b"], NOTHING, 2, None)

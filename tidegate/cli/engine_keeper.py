@@ -117,7 +117,7 @@ class ModelKeeper:
         if self._engine is None:
             known = Path(model) if model else self._given
             self._engine = self._opened(served_weights(known or self._trained(names, window, pane)), names)
-        elif model is not None and model != self.model:
+        elif model is not None and _recorded(Path(model)) != self.model:
             self._engine = self._swapped(self._engine, served_weights(Path(model)), names)
         # The newest clusters that the model has no code for are left out: their backoff serves them.
         self._engine.grow(names[: self._engine.prompts.codebook.capacity])
@@ -131,7 +131,7 @@ class ModelKeeper:
             self._name, names[:capacity], model_folder=weights.base, adapter=weights.adapter, **self._opening
         )
         _require_as_asked(engine, self._template, self._n_retrieved, weights.folder)
-        self.model, self._base = str(weights.folder), base_fingerprint(weights.base)
+        self.model, self._base = _recorded(weights.folder), base_fingerprint(weights.base)
         return engine
 
     def _swapped(self, engine: Engine, weights: ServedWeights, names: list[str]) -> Engine:
@@ -139,7 +139,7 @@ class ModelKeeper:
         if isinstance(engine, TakesAdapters) and base_fingerprint(weights.base) == self._base:
             try:
                 engine.take(weights.adapter)
-                self.model = str(weights.folder)
+                self.model = _recorded(weights.folder)
                 return engine
             except EngineError as error:
                 _LOG.info("the model is opened anew: %s", error)
@@ -165,6 +165,11 @@ class ModelKeeper:
             on_progress=self.on_training,
         )
         return folder
+
+
+def _recorded(folder: Path) -> str:
+    """Name a model's folder as panes record it: a command that is given elsewhere finds it, too."""
+    return str(folder.absolute())
 
 
 def _require_as_asked(engine: Engine, template: Template | None, n_retrieved: int | None, folder: Path) -> None:
@@ -203,10 +208,10 @@ class ServerKeeper:
 
     def engine(self, names: list[str], window: BucketedCounts, pane: int, model: str | None) -> Engine:
         """Find the server at the first call, and ask it for other weights where they changed; grow it at all others."""
-        if self._engine is None or (model is not None and model != self.model):
+        if self._engine is None or (model is not None and _recorded(Path(model)) != self.model):
             folder = Path(model) if model else self._given
             self._engine = self._found(None if folder is None else served_weights(folder), names)
-            self.model = None if folder is None else str(folder)
+            self.model = None if folder is None else _recorded(folder)
         self._engine.grow(names[: self._engine.prompts.codebook.capacity])
         return self._engine
 
