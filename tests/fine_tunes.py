@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from refresh.finetune import lifecycle
+from refresh.finetune.book import FineTuneBook
 from refresh.finetune.lifecycle import Actor
 from tidegate.contracts import (
     FineTune,
@@ -63,6 +66,12 @@ def in_status(status: FineTuneStatus, number: int = 1, run_id: str = "run") -> F
     for step in _STEPS[: _N_STEPS[status]]:
         record = step(record)
     return record
+
+
+def keep(book: FineTuneBook, record: FineTune) -> None:
+    """Put a record into a book that has not seen it on its way."""
+    for revision in range(1, record.revision + 1):
+        assert book.put(msgspec.structs.replace(record, revision=revision))
 
 
 class MemoryBook:
