@@ -35,6 +35,16 @@ class Result:
     table_checksum: str
 
 
+def assert_same_run(result: Result, expected: Result) -> None:
+    """All but what is told of the whole run in its summary."""
+    assert result.counts == expected.counts
+    assert result.figures == expected.figures
+    assert result.reports == expected.reports
+    assert result.decisions == expected.decisions
+    assert result.remembered == expected.remembered
+    assert result.table_checksum == expected.table_checksum
+
+
 def small_log(folder: Path, world: str = "abrupt", *, days: int = 9, sessions: int = 900, seed: int = 0) -> Path:
     """Write a log of a few ten thousand events."""
     path = folder / f"{world}-{seed}.csv"

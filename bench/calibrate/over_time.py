@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.calibrate.streams import STREAMS, WINDOW_PANES, Stream, pane_of
+from bench.calibrate.streams import STREAMS, WINDOW_PANES, Stream, windows_of
 from bench.calibrate.urgency import urgent_rows
 from bench.calibrate.verdicts import Verdict, judged
 from bench.calibrate.worlds import SEEDS, Floats
@@ -27,7 +27,6 @@ from stream.drift.front import measure_front
 from stream.drift.options import DriftOptions
 from stream.drift.parts import MatchedPairs
 from stream.drift.table import table_shift
-from tidegate.counts import BucketedCounts
 
 RUN_TIME, N_WINDOWS = 1_000, 150
 STEPS = (0.5, 1.0, 2.0, 4.0)
@@ -154,27 +153,21 @@ def stream_rows() -> list[Verdict]:
 
 
 def _looks(stream: Stream, number: int) -> Iterator[_Looks]:
-    rng = np.random.default_rng([number, 0xC7])
     budget = FalseAlarmBudget()
     options = DriftOptions(seed=number, alarm_p=budget.window_p, front_p=budget.front_p)
     name = DetectorName.CUSUM
     detector = open_detector(name, threshold_of(name, budget.course_windows, WINDOW_PANES), WINDOW_PANES)
-    panes: list[BucketedCounts] = []
-    for at in range(N_WINDOWS + 2 * WINDOW_PANES - 1):
-        panes.append(pane_of(rng, stream, at))
-        if len(panes) == 2 * WINDOW_PANES:
-            reference, window = (BucketedCounts.merge(panes[i : i + WINDOW_PANES]) for i in (0, WINDOW_PANES))
-            form = MatchedPairs(window, reference, SEEDS, options).form()
-            shift = table_shift(form, options.seed, _FIRST_LOOK)
-            if shift.p_value <= _LOOKS_AGAIN_P:
-                shift = table_shift(form, options.seed, options.table_permutations)
-            assert shift.z is not None
-            front = measure_front(panes[-1], reference, SEEDS, options, WINDOW_PANES)
-            score = window_score(shift.z, shift.p_value)
-            yield _Looks(
-                score, shift.p_value <= options.alarm_p, front is not None and front.alarmed, detector.update(score)
-            )
-            del panes[0]
+    for reference, window, newest in windows_of(np.random.default_rng([number, 0xC7]), stream, N_WINDOWS):
+        form = MatchedPairs(window, reference, SEEDS, options).form()
+        shift = table_shift(form, options.seed, _FIRST_LOOK)
+        if shift.p_value <= _LOOKS_AGAIN_P:
+            shift = table_shift(form, options.seed, options.table_permutations)
+        assert shift.z is not None
+        front = measure_front(newest, reference, SEEDS, options, WINDOW_PANES)
+        score = window_score(shift.z, shift.p_value)
+        yield _Looks(
+            score, shift.p_value <= options.alarm_p, front is not None and front.alarmed, detector.update(score)
+        )
 
 
 def _correlations(scores: Floats) -> Floats:

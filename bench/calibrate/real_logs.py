@@ -85,26 +85,15 @@ def _of_figure(log: str, what: str, figure: str, policies: Standings) -> list[Ve
     affordable = [name for name in ("adaptive", *SWEEP) if calls[name] <= 0.15 * calls["every:2"]]
     best_affordable = max(affordable, key=value)
     return [
-        judged(
-            f"{log}: {what} / every:2",
-            value("adaptive") / value("every:2"),
-            "ratio",
-            low=1.1,
-            conditions=f"{value('adaptive'):.4f} / {value('every:2'):.4f}",
-        ),
-        judged(
-            f"{log}: {what} / popular",
-            value("adaptive") / value("popular"),
-            "ratio",
-            low=1.0,
-            conditions=f"{value('adaptive'):.4f} / {value('popular'):.4f}",
-        ),
-        judged(
-            f"{log}: {what} / backoff",
-            value("adaptive") / value("backoff"),
-            "ratio",
-            low=0.99,
-            conditions=f"{value('adaptive'):.4f} / {value('backoff'):.4f}",
+        *(
+            judged(
+                f"{log}: {what} / {baseline}",
+                value("adaptive") / value(baseline),
+                "ratio",
+                low=low,
+                conditions=f"{value('adaptive'):.4f} / {value(baseline):.4f}",
+            )
+            for baseline, low in (("every:2", 1.1), ("popular", 1.0), ("backoff", 0.99))
         ),
         judged(
             f"{log}: {what} / the better of always+own and backoff, at 15 % of every:2's calls",

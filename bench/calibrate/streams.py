@@ -87,20 +87,27 @@ def alarms() -> list[Verdict]:
 
 def _judged_windows(stream: Stream, number: int) -> Iterator[tuple[float, bool]]:
     """Score of each window's table, and whether it alarms."""
-    rng = np.random.default_rng([number, 0xA1])
-    panes: list[BucketedCounts] = []
     options = DriftOptions(seed=number)
-    for at in range(N_WINDOWS + 2 * WINDOW_PANES - 1):
+    for reference, window, _ in windows_of(np.random.default_rng([number, 0xA1]), stream, N_WINDOWS):
+        form = MatchedPairs(window, reference, SEEDS, options).form()
+        few = table_shift(form, options.seed, _FEW_MASKS)
+        assert few.z is not None
+        # Masks are the same ones, so what ten of the first few exceed cannot be rarer than 1 in 10,000 of them all.
+        is_close = few.p_value * (_FEW_MASKS + 1) <= options.alarm_p * (options.table_permutations + 1)
+        p_value = table_shift(form, options.seed, options.table_permutations).p_value if is_close else 1.0
+        yield few.z, p_value <= options.alarm_p
+
+
+def windows_of(
+    rng: np.random.Generator, stream: Stream, n_windows: int
+) -> Iterator[tuple[BucketedCounts, BucketedCounts, BucketedCounts]]:
+    """Slide over the stream by a pane: each window's reference, the window, and its newest pane."""
+    panes: list[BucketedCounts] = []
+    for at in range(n_windows + 2 * WINDOW_PANES - 1):
         panes.append(pane_of(rng, stream, at))
         if len(panes) == 2 * WINDOW_PANES:
             reference, window = (BucketedCounts.merge(panes[i : i + WINDOW_PANES]) for i in (0, WINDOW_PANES))
-            form = MatchedPairs(window, reference, SEEDS, options).form()
-            few = table_shift(form, options.seed, _FEW_MASKS)
-            assert few.z is not None
-            # Masks are the same ones, so what ten of the first few exceed cannot be rarer than 1 in 10,000 of them all.
-            is_close = few.p_value * (_FEW_MASKS + 1) <= options.alarm_p * (options.table_permutations + 1)
-            p_value = table_shift(form, options.seed, options.table_permutations).p_value if is_close else 1.0
-            yield few.z, p_value <= options.alarm_p
+            yield reference, window, panes[-1]
             del panes[0]
 
 

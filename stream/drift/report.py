@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
 
 from stream.drift import backoff, levels
+from stream.drift.rows import MeasuredRows
 from stream.drift.window import WindowDrift
 from tidegate.contracts import BackoffDrift, BackoffRowDrift, ClusterDrift, DriftReport, LevelDrift, PairDrift
 from tidegate.counts import unpack_pairs
@@ -67,17 +70,33 @@ def heaviest_flagged(drift: WindowDrift) -> tuple[PairDrift, ...]:
         PairDrift(
             c1=int(c1[i]),
             c2=int(c2[i]),
-            n_window=int(drift.n_window[i]),
-            n_reference=int(drift.n_reference[i]),
-            jaccard=float(drift.jaccard[i]),
-            null=float(drift.null[i]),
-            drift=float(drift.drift[i]),
-            p_value=float(drift.p_value[i]),
+            **_compared(drift, i),
             flagged=True,
             rbo=float(drift.rbo[i]),
             rbo_null=float(drift.rbo_null[i]),
         )
         for i in heaviest
+    )
+
+
+class _Compared(TypedDict):
+    n_window: int
+    n_reference: int
+    jaccard: float
+    null: float
+    drift: float
+    p_value: float
+
+
+def _compared(drift: MeasuredRows | levels.LevelDrift, i: int) -> _Compared:
+    """Write what was found at position `i`: pairs, clusters and rows of the backoff are compared alike."""
+    return _Compared(
+        n_window=int(drift.n_window[i]),
+        n_reference=int(drift.n_reference[i]),
+        jaccard=float(drift.jaccard[i]),
+        null=float(drift.null[i]),
+        drift=float(drift.drift[i]),
+        p_value=float(drift.p_value[i]),
     )
 
 
@@ -90,13 +109,8 @@ def _level(drift: levels.LevelDrift) -> LevelDrift:
             ClusterDrift(
                 cluster=int(drift.clusters[i]),
                 pairs=int(drift.n_pairs[i]),
-                n_window=int(drift.n_window[i]),
-                n_reference=int(drift.n_reference[i]),
-                jaccard=float(drift.jaccard[i]),
-                null=float(drift.null[i]),
-                drift=float(drift.drift[i]),
+                **_compared(drift, i),
                 z=None if np.isnan(drift.z[i]) else float(drift.z[i]),
-                p_value=float(drift.p_value[i]),
                 flagged=bool(drift.flagged[i]),
             )
             for i in listed
@@ -120,12 +134,7 @@ def _backoff(drift: backoff.BackoffDrift) -> BackoffDrift:
             BackoffRowDrift(
                 c2=int(drift.keys[i]),
                 thin_pairs=int(drift.n_thin_pairs[i]),
-                n_window=int(drift.n_window[i]),
-                n_reference=int(drift.n_reference[i]),
-                jaccard=float(drift.jaccard[i]),
-                null=float(drift.null[i]),
-                drift=float(drift.drift[i]),
-                p_value=float(drift.p_value[i]),
+                **_compared(drift, i),
                 flagged=True,
             )
             for i in heaviest

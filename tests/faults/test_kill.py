@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.faults.killable import run_in_process
-from tests.runs import SYNTHETIC, Result, read_result, run_quietly, small_log
+from tests.runs import SYNTHETIC, Result, assert_same_run, read_result, run_quietly, small_log
 
 FLAGS = {**SYNTHETIC, "checkpoint_records": 4_000}
 N_KILLS = 20
@@ -37,12 +37,7 @@ def undisturbed(log: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[in
 
 
 def assert_same(result: Result, expected: Result) -> None:
-    assert result.counts == expected.counts
-    assert result.figures == expected.figures
-    assert result.reports == expected.reports
-    assert result.decisions == expected.decisions
-    assert result.remembered == expected.remembered
-    assert result.table_checksum == expected.table_checksum
+    assert_same_run(result, expected)
     same = {key: value for key, value in expected.summary.items() if key not in ("issues", "model")}
     assert {key: result.summary[key] for key in same} == same
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker import KafkaBroker
-from tests.runs import SYNTHETIC, Result, result_of, small_log
+from tests.runs import SYNTHETIC, assert_same_run, result_of, small_log
 
 REAL = {"positive": "engagement >= 0.5", "pane": "1d", "window": "3d", "gap": "1d", "engine": "frequency"}
 
@@ -28,15 +28,6 @@ def messages(rows: Iterable[dict[str, str]]) -> Iterator[tuple[bytes, bytes]]:
         if row["engagement"]:
             value["engagement"] = float(row["engagement"])
         yield row["user_id"].encode(), json.dumps(value).encode()
-
-
-def assert_same_run(from_topic: Result, from_file: Result) -> None:
-    assert from_topic.counts == from_file.counts
-    assert from_topic.figures == from_file.figures
-    assert from_topic.reports == from_file.reports
-    assert from_topic.decisions == from_file.decisions
-    assert from_topic.remembered == from_file.remembered
-    assert from_topic.table_checksum == from_file.table_checksum
 
 
 @pytest.mark.parametrize("n_partitions", [1, 4])

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from tidegate.config import RunSettings
+from tidegate.config.names import flag_of
 from tidegate.errors import ConfigError
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -38,6 +39,11 @@ def home_option(help_text: str) -> Callable[[_F], _F]:
 def store_option(help_text: str) -> Callable[[_F], _F]:
     """Add the flag of the store's address, which may also come from the file that ``TIDEGATE_STORE_FILE`` names."""
     return click.option("--store", envvar="TIDEGATE_STORE", callback=_store_from_file, help=help_text)
+
+
+def tables_option(help_text: str) -> Callable[[_F], _F]:
+    """Add the flag of the place of the table's versions."""
+    return click.option("--tables", envvar="TIDEGATE_TABLES", help=help_text)
 
 
 def _store_from_file(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -68,7 +74,7 @@ def settings_options(*left_out: str, kind: type[RunSettings] = RunSettings) -> C
 
 
 def _option(name: str, field: FieldInfo) -> Callable[[_F], _F]:
-    flag = f"--{name.replace('_', '-')}"
+    flag = flag_of(name)
     kind = _plain_type(field.annotation)
     help_text = _help(field)
     if kind is bool:
@@ -118,5 +124,5 @@ def given_flags(values: dict[str, Any]) -> dict[str, Any]:
 def _key_and_value(table: str, entry: str) -> tuple[str, str]:
     key, equals, value = entry.partition("=")
     if not equals or not key:
-        raise click.BadParameter(f"{entry!r} is not KEY=VALUE", param_hint=f"--{table.replace('_', '-')}")
+        raise click.BadParameter(f"{entry!r} is not KEY=VALUE", param_hint=flag_of(table))
     return key, value

@@ -1,7 +1,9 @@
-"""Reports of windows of which only the whole table matters."""
+"""Reports of windows, as measured or of which only the whole table matters."""
 
 from __future__ import annotations
 
+from stream.drift.report import to_report
+from stream.drift.window import WindowDrift
 from tidegate.contracts import DriftReport, FrontDrift
 
 
@@ -24,6 +26,21 @@ def report(z: float | None, p_value: float, front: FrontDrift | None = None) -> 
         table_p=p_value,
         alarmed=p_value <= 1e-4,
         front=front,
+    )
+
+
+def report_of(measured: WindowDrift) -> DriftReport:
+    return to_report(
+        measured,
+        run_id="r",
+        window_start_ms=0,
+        window_end_ms=10,
+        pane_ms=5,
+        min_support=20,
+        transitions=7,
+        hit_rate_next=0.5,
+        hit_rate_sequence=None,
+        coverage=1.0,
     )
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from stream.drift.options import DriftOptions
-from stream.drift.report import MAX_CLUSTERS_LISTED, to_report
+from stream.drift.report import MAX_CLUSTERS_LISTED
 from stream.drift.window import WindowDrift, measure_drift
+from tests.stream.drift.reports import report_of
 from tests.stream.drift.worlds import N_CLUSTERS, NAMES, SEEDS, counted, zipf_side
-from tidegate.contracts import DriftReport
 from tidegate.counts import BucketedCounts, pack_transitions, unpack_pairs
 from tidegate.hashing import cluster_seeds
 
@@ -114,24 +114,9 @@ def test_levels_and_backoff_do_not_depend_on_how_ids_were_handed_out() -> None:
     assert one.rbo_drift_mean == other.rbo_drift_mean
 
 
-def _report(measured: WindowDrift) -> DriftReport:
-    return to_report(
-        measured,
-        run_id="r",
-        window_start_ms=0,
-        window_end_ms=10,
-        pane_ms=5,
-        min_support=20,
-        transitions=7,
-        hit_rate_next=None,
-        hit_rate_sequence=None,
-        coverage=None,
-    )
-
-
 def test_a_report_lists_the_clusters_that_stand_out_most_and_no_more_than_its_limit() -> None:
     measured = _measured(drifted_pairs=100, thin_pairs=0)
-    report = _report(measured)
+    report = report_of(measured)
     assert report.by_c1 is not None
     assert report.by_c2 is not None
     assert report.by_c1.compared == measured.by_c1.clusters.shape[0] > MAX_CLUSTERS_LISTED
@@ -143,7 +128,7 @@ def test_a_report_lists_the_clusters_that_stand_out_most_and_no_more_than_its_li
 
 
 def test_a_report_lists_the_flagged_rows_of_the_backoff() -> None:
-    backoff = _report(_thin_table(moves=True)).backoff
+    backoff = report_of(_thin_table(moves=True)).backoff
     assert backoff is not None
     assert (backoff.rows, backoff.thin_pairs, backoff.thin_transitions) == (4, 400, 4_000)
     assert backoff.flagged_rows == len(backoff.heaviest) == 4
@@ -154,7 +139,7 @@ def test_a_cluster_of_which_nothing_can_be_exchanged_has_no_z() -> None:
     one = BucketedCounts(np.array([(1 << 24) + (2 << 8) + 4]), np.array([30]))
     measured = measure_drift(one, one, SEEDS, OPTIONS)
     assert np.isnan(measured.by_c1.z).all()
-    report = _report(measured)
+    report = report_of(measured)
     assert report.by_c1 is not None
     assert report.by_c1.clusters[0].z is None
     assert report.by_c1.clusters[0].p_value == 0.5

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from stream.drift.options import DriftOptions
-from stream.drift.report import MAX_FLAGGED_LISTED, to_report
+from stream.drift.report import MAX_FLAGGED_LISTED
 from stream.drift.window import WindowDrift, measure_drift
+from tests.stream.drift.reports import report_of
 from tests.stream.drift.worlds import N_CLUSTERS, NAMES, SEEDS, counted, zipf_side
-from tidegate.contracts import DriftReport
 from tidegate.counts import BucketedCounts, pack_transitions, unpack_pairs
 from tidegate.errors import ConfigError, RequestError
 from tidegate.hashing import cluster_seeds
@@ -165,7 +165,7 @@ def test_one_user_alone_cannot_be_exchanged_and_proves_nothing() -> None:
 def test_an_empty_side_gives_a_report_without_means() -> None:
     full = counted(*zipf_side(np.random.default_rng(0), 3, 40))
     for window, reference in ((full, BucketedCounts.empty()), (BucketedCounts.empty(), BucketedCounts.empty())):
-        report = _report(measure_drift(window, reference, SEEDS, OPTIONS))
+        report = report_of(measure_drift(window, reference, SEEDS, OPTIONS))
         assert report.pairs == report.flagged_pairs == 0
         assert report.jaccard_mean is report.jaccard_variance is report.null_mean is report.drift_mean is None
         assert report.drift_traffic_mean is report.table_z is report.rbo_mean is report.rbo_drift_mean is None
@@ -174,24 +174,9 @@ def test_an_empty_side_gives_a_report_without_means() -> None:
         assert not report.alarmed
 
 
-def _report(measured: WindowDrift) -> DriftReport:
-    return to_report(
-        measured,
-        run_id="r",
-        window_start_ms=0,
-        window_end_ms=10,
-        pane_ms=5,
-        min_support=20,
-        transitions=7,
-        hit_rate_next=0.5,
-        hit_rate_sequence=None,
-        coverage=1.0,
-    )
-
-
 def test_a_report_lists_the_flagged_pairs_heaviest_first() -> None:
     measured = _measured(300, 60, growth=2, drifted_pairs=60)
-    report = _report(measured)
+    report = report_of(measured)
     assert report.flagged_pairs == len(report.flagged) == measured.flagged.sum() > 0
     assert all(pair.flagged for pair in report.flagged)
     assert report.jaccard_variance == pytest.approx(measured.jaccard.var())
@@ -215,7 +200,7 @@ def test_a_report_lists_no_more_than_its_limit_of_pairs() -> None:
         flagged=ones > 0,
         **dict.fromkeys(("jaccard", "matched", "null", "drift", "rbo", "rbo_matched", "rbo_null", "p_value"), ones),
     )
-    report = _report(measured)
+    report = report_of(measured)
     assert len(report.flagged) == MAX_FLAGGED_LISTED
     assert report.flagged[0].n_window == n - 1
     assert report.flagged_pairs == n
