@@ -8,6 +8,7 @@ from monitoring.wording import Summary, counted, day, decimal, whole
 PARTS = {
     "fine_tunes": "Fine-tunes on a calendar, beside retrieval",
     "retrieval": "Retrieval, beside fine-tunes on a calendar",
+    "retrieval_own": "The same retrieval with our estimator",
     "estimator": "Our estimator of the lines, at the same calendars",
     "timing": "Refreshing and fine-tuning when it pays, with the same estimator",
 }
@@ -42,44 +43,51 @@ def arms_section(study: Summary) -> Section | None:
 
 
 def arms_verdict(found: Summary) -> str:
-    """Sum up: is either half worth its price here."""
-    tuning, retrieval = found["parts"]["fine_tunes"], found["parts"]["retrieval"]
-    if tuning is None and retrieval is None:
-        return "What each half of the hybrid brings takes hybrid_calendar beside rag_only and fine_tune_only."
+    """Sum up: is either half worth its price here, and what does the adaptive arm make of both."""
+    parts, arms = found["parts"], found["arms"]
     told = []
-    if tuning is not None and not _later_fine_tunes(found["arms"]["hybrid_calendar"]):
-        told.append("no fine-tune of the calendar came to serve, so nothing can be said of what repeating them brings")
-    elif tuning is not None:
-        told.append(_worth("repeated fine-tunes", "retrieval alone", tuning))
+    if parts["fine_tunes"] is not None and not _later_fine_tunes(arms["hybrid_calendar"]):
+        told.append("No fine-tune came to serve after the start, so what repeating them brings is not known")
+    elif parts["fine_tunes"] is not None:
+        told.append(_worth("Repeated fine-tunes", "retrieval alone is", parts["fine_tunes"]))
+    retrieval = parts["retrieval_own"] or parts["retrieval"]
     if retrieval is not None:
-        told.append(_worth("retrieval", "fine-tunes alone", retrieval))
-    sentence = "; ".join(told)
-    return f"{sentence[0].upper()}{sentence[1:]}."
+        told.append(_worth("Retrieval beside them", "fine-tunes alone are", retrieval))
+    if found["subject"] in arms:
+        told.append(_subject_clause(found))
+    return f"{'. '.join(told) or 'Too few arms were played to part what each half of the hybrid brings'}."
 
 
 def _worth(half: str, alone: str, part: Summary) -> str:
-    gain = part["hit_rate_next"]
-    price = f"for {seconds_in_words(part['gpu_seconds_later'])} of a GPU more"
-    if part["gpu_seconds_later"] <= 0:
-        price = "at no more GPU-seconds"
+    """Judge one half: the hits it brings, or that the other alone is as good."""
+    gain, seconds = part["hit_rate_next"], part["gpu_seconds_later"]
+    price = f"for {seconds_in_words(seconds)} of a GPU" if seconds > 0 else "for no more GPU-seconds"
+    against = f"{part['with']} against {part['without']}, {price}"
     if gain is None or gain["margin"] is None:
-        return f"too few panes tell what {half} {_bring(half)}, {price}"
+        return f"{half}: too few panes to tell what they bring ({against})"
     if abs(gain["mean"]) <= gain["margin"]:
-        return f"{half} {_bring(half)} nothing that is told from noise, {price}: {alone} is as good here"
+        return f"{half}: nothing that is told from noise, so {alone} as good here ({against})"
     if gain["mean"] < 0:
-        return f"{half} {_take(half)} hits away ({gain['mean']:+.4f}), {price}: {alone} is better here"
-    bits = part["hit_information_bits"]
-    popular = bits["mean"] <= 0
-    caution = ", but no hit information: these hits are popularity" if popular else ""
-    return f"{half} {_bring(half)} {gain['mean']:+.4f} of hit rate {price}{caution}"
+        return f"{half}: {gain['mean']:+.4f} of hit rate, so {alone} better here ({against})"
+    caution = ", without more hit information: that is popularity" if part["hit_information_bits"]["mean"] <= 0 else ""
+    return f"{half}: {gain['mean']:+.4f} of hit rate{caution} ({against})"
 
 
-def _bring(half: str) -> str:
-    return "brings" if half == "retrieval" else "bring"
-
-
-def _take(half: str) -> str:
-    return "takes" if half == "retrieval" else "take"
+def _subject_clause(found: Summary) -> str:
+    """Hold the adaptive arm against the arm that hits most of the others."""
+    name, arms = found["subject"], found["arms"]
+    ours, others = arms[name], {other: arm for other, arm in arms.items() if other != name}
+    spent = seconds_in_words(ours["gpu_seconds"]["later"]["total"])
+    said = f"{name} hits {decimal(ours['hit_rate_next'], 4)} for {spent} of a GPU after the start"
+    if not others:
+        return said
+    best = max(others, key=lambda other: float(others[other]["hit_rate_next"]))
+    theirs = arms[best]
+    less = theirs["less_subject"]["hit_rate_next"]
+    same = less is None or less["margin"] is None or abs(less["mean"]) <= less["margin"]
+    which = "not told apart from it" if same else ("which is better" if less["mean"] > 0 else "which is worse")
+    price = seconds_in_words(theirs["gpu_seconds"]["later"]["total"])
+    return f"{said}; the best of the others, {best}, {decimal(theirs['hit_rate_next'], 4)} for {price}, {which}"
 
 
 def _part_sentence(part: str, found: Summary) -> str:

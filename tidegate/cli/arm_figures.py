@@ -18,6 +18,7 @@ SUBJECT = "hybrid_adaptive"
 _HALVES = {
     "fine_tunes": ("hybrid_calendar", "rag_only"),
     "retrieval": ("hybrid_calendar", "fine_tune_only"),
+    "retrieval_own": ("hybrid_calendar+own", "fine_tune_only"),
     "estimator": ("hybrid_calendar+own", "hybrid_calendar"),
     "timing": ("hybrid_adaptive", "hybrid_calendar+own"),
 }
