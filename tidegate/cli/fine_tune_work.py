@@ -34,6 +34,7 @@ from stream.ledger import RECORDS, Ledger
 from stream.run_reader import RunReader
 from tidegate.cli.engine_settings import asking_of, engine_options, server_options, template_of
 from tidegate.cli.history import reach_panes
+from tidegate.cli.judged_engines import JudgedEngines
 from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.cli.stream_settings import sequence_options
 from tidegate.config import RunSettings, load_settings
@@ -185,12 +186,14 @@ class FineTuneWork:
         run = flagged_run(self.database, self.home, job.record)
         # Weights that begin from nothing are of another catalogue than those that serve: the two cannot be compared.
         serving = serving_weights(run) if job.record.base_fingerprint is not None else None
+        has_room_for_one = serving is not None and _engine_of(run, serving.base) == "vllm"
+        engines = JudgedEngines(lambda weights: _opened(run, weights), serving, has_room_for_one)
         judge = CandidateJudge(
             names=run.names,
             pane_ms=run.pane_ms,
             base_of=lambda _: serving.base if serving else None,
-            open_candidate=lambda folder: _opened(run, _candidate_weights(folder, serving)),
-            open_serving=None if serving is None else lambda: _opened(run, serving),
+            open_candidate=lambda folder: engines.candidate(_candidate_weights(folder, serving)),
+            open_serving=None if serving is None else engines.served,
             bounds=self.bounds,
         )
         return judge(job)
@@ -255,10 +258,14 @@ def _candidate_weights(folder: Path, serving: ServedWeights | None) -> ServedWei
     return ServedWeights(folder, serving.base, open_adapter(folder))
 
 
+def _engine_of(run: FlaggedRun, base: Path) -> str:
+    return "embedded" if (base / MANIFEST).is_file() else run.settings.engine
+
+
 def _opened(run: FlaggedRun, weights: ServedWeights) -> Engine:
     """Open weights to be judged: those that we trained on the embedded engine, others as the run's are."""
     settings, opening = run.settings, dict[str, Any](asking=asking_of(run.settings))
-    name = "embedded" if (weights.base / MANIFEST).is_file() else settings.engine
+    name = _engine_of(run, weights.base)
     if name == "vllm":
         opening["options"] = engine_options(settings)
     if name == "openai":
