@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 ACCOUNT = pytest.StashKey[Account]()
 
+# Products here are of small matrices. Threads of OpenBLAS and of OpenMP wait for each other in a loop, and where
+# two processes share a run, on a core that the other needs: a run took up to twice the processor time.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Open the run's account."""

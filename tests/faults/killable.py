@@ -31,9 +31,10 @@ def _count_calls(kill_at: int | None, n_calls: list[int]) -> None:
     sys.setprofile(on_event)
 
 
-def _work(log: str, home: str, flags: dict[str, Any], kill_at: int | None, answer: str) -> None:
+def _work(log: str, home: str, flags: dict[str, Any], kill_at: int | None, is_counted: bool, answer: str) -> None:
     n_calls = [0]
-    _count_calls(kill_at, n_calls)
+    if is_counted or kill_at is not None:
+        _count_calls(kill_at, n_calls)
     summary = run_quietly(log, Path(home), **flags)
     sys.setprofile(None)
     Path(answer).write_bytes(msgspec.json.encode([n_calls[0], summary]))
@@ -46,11 +47,11 @@ def _context() -> ForkServerContext:
 
 
 def run_in_process(
-    log: Path, home: Path, answer: Path, flags: dict[str, Any], *, kill_at: int | None = None
+    log: Path, home: Path, answer: Path, flags: dict[str, Any], *, kill_at: int | None = None, is_counted: bool = False
 ) -> tuple[int, dict[str, Any]] | None:
-    """Run; returns the number of calls and the summary, or None if the process was killed."""
+    """Run; returns the number of calls (0 where they are not counted) and the summary, or None if it was killed."""
     answer.unlink(missing_ok=True)
-    process = _context().Process(target=_work, args=(str(log), str(home), flags, kill_at, str(answer)))
+    process = _context().Process(target=_work, args=(str(log), str(home), flags, kill_at, is_counted, str(answer)))
     process.start()
     process.join(timeout=120)
     if process.exitcode == -signal.SIGKILL:
