@@ -1,4 +1,6 @@
-"""Whether new weights bring the hit rate back: ``python -m bench.finetune_recovery [--seeds 0 1 2] [--quick]``.
+"""Whether new weights bring the hit rate back: ``python -m bench.finetune_recovery --seeds 0 1 2``.
+
+``--policy adaptive`` plays it with another policy, ``--quick`` with half the traffic, without retrieval alone.
 
 On a world where a pair's successors follow from groups that its clusters belong to, the weights know more than any
 pair's own counts. A first fine-tune learns the groups; then nearly all clusters move to other ones. Retrieval brings
@@ -36,12 +38,12 @@ from tidegate.config import load_settings
 from tidegate.contracts import FineTune, FineTuneAction, FineTuneFlag, FineTuneReason, FineTuneStatus
 
 GOAL_POINTS = 1.0
+POLICY = "always+own"
 FIRST_PANE_OF_FINE_TUNE, WINDOW_DAYS = 5, 2
 FLAGS: dict[str, Any] = {
     "positive": "engagement >= 0.5",
     "gap": "30m",
     "window": f"{WINDOW_DAYS}d",
-    "policy": "always+own",
     "permutations": 20,
 }
 
@@ -55,11 +57,13 @@ class Scene:
     world : World
     repairs : bool        whether what the run flags is answered by a fine-tune
     recipe : FineTuneRecipe, optional    default: that of `tidegate finetune run`
+    policy : str          that asks for rows
     """
 
     world: World
     repairs: bool = True
     recipe: FineTuneRecipe | None = None
+    policy: str = POLICY
 
     def play(self, folder: Path) -> Played:
         """Run to the end, with a person who answers every flag before the next pane."""
@@ -67,7 +71,9 @@ class Scene:
         if not log.exists():
             write_log(self.world, log)
         home = folder / ("hybrid" if self.repairs else "retrieval")
-        settings = load_settings({**FLAGS, "source": str(log), "home": home, "seed": self.world.seed})
+        settings = load_settings(
+            {**FLAGS, "policy": self.policy, "source": str(log), "home": home, "seed": self.world.seed}
+        )
         played = Played(self.world)
         with assemble(settings, SystemClock()) as assembly, open_bench(home, None) as bench:
             run_id = assembly.parts.store.run_id
@@ -90,7 +96,7 @@ class Played:
 
     Attributes
     ----------
-    panes, hits, scored : of each pane in its order
+    panes, hits, scored, calls : of each pane in its order
     swaps : positions of panes that took new weights on
     flags : position and reason of each flag that the run raised
     fine_tunes : as they ended
@@ -100,6 +106,7 @@ class Played:
     panes: list[int] = field(default_factory=list)
     hits: list[int] = field(default_factory=list)
     scored: list[int] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
     swaps: list[int] = field(default_factory=list)
     flags: list[tuple[int, FineTuneReason]] = field(default_factory=list)
     fine_tunes: list[FineTune] = field(default_factory=list)
@@ -112,6 +119,7 @@ class Played:
         self.panes.append(record.pane)
         self.hits.append(int(stats[HITS_NEXT]))
         self.scored.append(int(stats[SCORED]))
+        self.calls.append(record.result.llm_calls if record.result else 0)
         if record.weights is not None and record.weights_since_pane == record.pane:
             self.swaps.append(at)
         if record.decision and record.decision.flag:
@@ -173,21 +181,22 @@ def main() -> None:
     """Play the scene with each seed and publish the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.finetune_recovery", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--policy", default=POLICY, help="that asks for rows (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="half the traffic, without the run by retrieval alone")
     given = parser.parse_args()
     figures: list[Figure] = []
     for seed in given.seeds:
         with tempfile.TemporaryDirectory() as folder:
-            figures += _figures(seed, Path(folder), is_quick=given.quick)
+            figures += _figures(seed, Path(folder), given.policy, is_quick=given.quick)
     publish("finetune_recovery", figures)
 
 
-def _figures(seed: int, folder: Path, *, is_quick: bool) -> list[Figure]:
+def _figures(seed: int, folder: Path, policy: str, *, is_quick: bool) -> list[Figure]:
     world = scene_world(seed, is_quick=is_quick)
-    played = Scene(world).play(folder)
+    played = Scene(world, policy=policy).play(folder)
     flags = ", ".join(f"{reason} on day {at}" for at, reason in played.flags) or "none"
     ends = ", ".join(record.status for record in played.fine_tunes)
-    of = f"{world.n_clusters} clusters in {world.n_groups} groups, {world.days} days, seed {seed}, {cores()}"
+    of = f"{world.n_clusters} clusters in {world.n_groups} groups, {world.days} days, seed {seed}, {policy}, {cores()}"
     gap = 100 * (played.level - played.recovered)
     low = played.rate(range(played.change + WINDOW_DAYS, (played.swaps + [len(played.panes)] * 2)[1] + 1))
     figures = [
@@ -195,10 +204,11 @@ def _figures(seed: int, folder: Path, *, is_quick: bool) -> list[Figure]:
         Figure(f"with fresh lines after the change, seed {seed}", 100 * low, "%", "", f"flags: {flags}"),
         Figure(f"after the second fine-tune, seed {seed}", 100 * played.recovered, "%", "", f"fine-tunes: {ends}"),
         Figure(f"points below the level, seed {seed}", gap, "points", f"<= {GOAL_POINTS:g}", "last three days"),
+        Figure(f"rows asked of the model, seed {seed}", sum(played.calls), "calls", "", "of all days"),
         Figure(f"from samples to verdicts, seed {seed}", max(played.train_seconds), "s", "", "the longer of the two"),
     ]
     if not is_quick:
-        alone = Scene(world, repairs=False).play(folder)
+        alone = Scene(world, repairs=False, policy=policy).play(folder)
         figures.append(
             Figure(f"retrieval alone, last three days, seed {seed}", 100 * alone.recovered, "%", "", "no second one")
         )

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from refresh.evidence import Ranked
+from refresh.policies.lift import Lift, Lifts, classes_of, lift_inputs, observed
+from refresh.policies.ordering import backoff_orders, drift_inputs, explained, order_of, reasons_of, row_orders
 from refresh.policies.plan import Plan, PolicyState, View
+from refresh.policies.probing import Prospects, probes
 from refresh.policies.realised import observe, realised_share
-from refresh.policies.selection import BackoffSelection, Economics, Selection, weigh_backoff, weigh_rows
-from tidegate.contracts import DriftReport, Reason, RefreshOrder, RowOrder, Trigger
-from tidegate.counts import pack_pairs, unpack_pairs
+from refresh.policies.selection import Economics, Selection, weigh_backoff, weigh_rows
+from tidegate.contracts import Reason
 
 # A pair's first two backoff answers may be c1 and c2 themselves.
 _BACKOFF_RANKS = 3
 _DAY_MS = 86_400_000
+_LIFT_HALF_LIFE_WINDOWS = 2.0  # as of what the evidence remembers of earlier panes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class PolicyOptions:
     cooldown_panes : int           a row is not bought again so soon, unless its drift is proven
     max_calls : int or None        of one refresh; the rows that gain the most go first
     max_calls_per_day : int or None    of the refreshes of 24 hours of event time, the first table left out
+    asks_model : bool              rows are answered by a model, which may know more than the counts: what it adds to
+                                   lines is learned, and counts
+    probes : bool                  rows may be asked to learn that
     infers_backoff : bool          rows of ``c2`` are asked of the engine instead of being taken from the counts
     """
 
@@ -44,6 +49,8 @@ class PolicyOptions:
     cooldown_panes: int = 0
     max_calls: int | None = None
     max_calls_per_day: int | None = None
+    asks_model: bool = False
+    probes: bool = True
     infers_backoff: bool = False
 
 
@@ -58,9 +65,9 @@ class AdaptivePolicy:
         self._options, self._top_n, self.name = options or PolicyOptions(), top_n, name
 
     def plan(self, view: View) -> Plan:
-        """Weigh all rows, buy those that pay within the budget."""
+        """Weigh all rows, buy those that pay within the budget, and probe where little is known of the weights."""
         options, evidence = self._options, view.evidence
-        state = observe(view)
+        state = self._observed(view)
         economics = Economics(
             horizon_panes=options.horizon_windows * options.window_panes,
             confidence_z=options.confidence_z if options.price > 0 else 0.0,  # nothing to be sure of, then
@@ -70,21 +77,40 @@ class AdaptivePolicy:
         wanted_c2 = (backoff.gain_hits > options.price) & options.infers_backoff
         budget = self._budget(view, state)
         bought_c2 = _dearest(backoff.gain_hits, wanted_c2, budget)  # first: one of them serves many pairs
-        level = self._backoff_level(view, backoff.c2[bought_c2])
-        lines = None if view.retrieval.is_shrunk else lambda pairs: view.lines(pairs, 1).clusters[:, 0]
-        rows = weigh_rows(evidence, view.table, level, economics, lines)
-        reasons = _reasons(rows, view)
+        n_bought_c2 = int(bought_c2.sum())
+        lifts = self._lifts(view, state, economics.confidence_z)
+        rows, is_known = self._weighed(view, backoff.c2[bought_c2], economics, lifts)
+        reasons = reasons_of(rows, view)
         # A known row costs nothing, so the better guess will do.
-        is_free = view.is_known(rows.pairs, rows.line) & rows.is_new_context & (rows.hits_per_pane > 0)
+        is_free = is_known & rows.is_new_context & (rows.hits_per_pane > 0)
         pays = (rows.gain_hits > options.price) & rows.is_new_context & ~is_free
         is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
         wanted = pays & ~is_cooling
-        bought = _dearest(rows.gain_hits, wanted, None if budget is None else budget - int(bought_c2.sum()))
-        taken = bought | is_free
+        bought = _dearest(rows.gain_hits, wanted, None if budget is None else budget - n_bought_c2)
+        n_calls = int(bought.sum()) + n_bought_c2
+        n_over_budget = int(wanted.sum() + wanted_c2.sum()) - n_calls
+        probed = self._probed(
+            view, state, rows, bought | is_free, is_known, None if budget is None else budget - n_calls
+        )
+        reasons[probed] = Reason.PROBE
+        taken = bought | is_free | probed
+        n_calls += int(probed.sum())
         retired = rows.backs_off & ~taken
-        ordered = [*_row_orders(rows, reasons, taken), *_backoff_orders(backoff, view, bought_c2)]
-        order = _order(view, ordered, rows.pairs[retired])
-        n_calls = int(bought.sum() + bought_c2.sum())
+        ordered = [*row_orders(rows, reasons, taken), *backoff_orders(backoff, view, bought_c2)]
+        order = order_of(view, ordered, rows.pairs[retired])
+        numbers: dict[str, float | int | bool | None] = {
+            "pairs_weighed": int(rows.pairs.shape[0]),
+            "rows_that_pay": int(pays.sum()),
+            "rows_cooling_down": int((pays & is_cooling).sum()),
+            "rows_over_budget": n_over_budget,
+            "rows_bought": int(bought.sum()),
+            "rows_known": int(is_free.sum()),
+            "backoff_rows_bought": n_bought_c2,
+            "rows_retired": int(retired.sum()),
+            "gain_hits": sum(row.gain_hits for row in ordered),
+        }
+        if lifts is not None:
+            numbers |= {"rows_probed": int(probed.sum()), **lift_inputs(self._asked(view, state), lifts)}
         return Plan(
             order=order,
             pairs=rows.pairs[taken],
@@ -93,30 +119,84 @@ class AdaptivePolicy:
             backoff_c2=backoff.c2[bought_c2],
             backoff_retrieved=view.backoff_lines(backoff.c2[bought_c2], self._top_n),
             replaces_rows=False,
-            inputs={
-                "price": options.price,
-                "horizon_panes": economics.horizon_panes,
-                "confidence_z": economics.confidence_z,
-                "realised_share": economics.realised_share,
-                "memory_panes": int(evidence.spans.lengths[evidence.pair_setting.length]),
-                "concentration": evidence.pair_setting.strength,
-                "pairs_weighed": int(rows.pairs.shape[0]),
-                "rows_that_pay": int(pays.sum()),
-                "rows_cooling_down": int((pays & is_cooling).sum()),
-                "rows_over_budget": int(wanted.sum() + wanted_c2.sum()) - n_calls,
-                "rows_bought": int(bought.sum()),
-                "rows_known": int(is_free.sum()),
-                "backoff_rows_bought": int(bought_c2.sum()),
-                "rows_retired": int(retired.sum()),
-                "gain_hits": sum(row.gain_hits for row in ordered),
-                **_drift_inputs(view.report),
-            },
-            explanation=_explain(order, int(is_free.sum())),
+            inputs={**self._terms(view, economics), **numbers, **drift_inputs(view.report)},
+            explanation=explained(order, int(is_free.sum())),
             state=msgspec.structs.replace(
                 state,
-                placed_hits=float(rows.hits_per_pane[taken].sum()),
+                placed_hits=_placed_hits(rows, bought, is_free),
                 calls=(*self._calls_of_day(view, state), *(((view.pane, n_calls),) if view.table is not None else ())),
             ),
+        )
+
+    def _terms(self, view: View, economics: Economics) -> dict[str, float | int | bool | None]:
+        """Say what rows are weighed by."""
+        setting = view.evidence.pair_setting
+        return {
+            "price": self._options.price,
+            "horizon_panes": economics.horizon_panes,
+            "confidence_z": economics.confidence_z,
+            "realised_share": economics.realised_share,
+            "memory_panes": int(view.evidence.spans.lengths[setting.length]),
+            "concentration": setting.strength,
+        }
+
+    def _weighed(
+        self, view: View, bought_c2: NDArray[np.int32], economics: Economics, lifts: Lifts | None
+    ) -> tuple[Selection, NDArray[np.bool_]]:
+        """Weigh all rows; and tell which were asked before, with the line that they would be asked with now."""
+        level = self._backoff_level(view, bought_c2)
+        lines = None if view.retrieval.is_shrunk else lambda pairs: view.lines(pairs, 1).clusters[:, 0]
+        rows = weigh_rows(view.evidence, view.table, level, economics, lines, lifts)
+        is_known = view.is_known(rows.pairs, rows.line)
+        return (rows if lifts is None else _lifted(rows, is_known, economics.horizon_panes)), is_known
+
+    def _observed(self, view: View) -> PolicyState:
+        """State with what the newest pane showed: of gains that were expected, and of what the weights know."""
+        options, state = self._options, observe(view)
+        if not options.asks_model:
+            return state
+        lifts = observed(state.lifts, view.table, view.evidence, _LIFT_HALF_LIFE_WINDOWS * options.window_panes)
+        return msgspec.structs.replace(state, lifts=lifts)
+
+    def _lifts(self, view: View, state: PolicyState, confidence_z: float) -> Lifts | None:
+        """Bounds of what the weights know; None where no model answers."""
+        return Lifts.of(self._asked(view, state), state.lifts, confidence_z) if self._options.asks_model else None
+
+    @staticmethod
+    def _asked(view: View, state: PolicyState) -> tuple[Lift, ...]:
+        """Give what is known of the weights that are asked: nothing where they are new."""
+        return () if view.has_new_weights else state.lifts
+
+    def _probed(
+        self,
+        view: View,
+        state: PolicyState,
+        rows: Selection,
+        taken: NDArray[np.bool_],
+        is_known: NDArray[np.bool_],
+        budget: int | None,
+    ) -> NDArray[np.bool_]:
+        """Choose rows to probe beside those that are taken."""
+        options = self._options
+        if not (options.asks_model and options.probes):
+            return np.zeros_like(taken)
+        serves = taken | (rows.has_row & ~rows.backs_off)
+        prospects = Prospects(
+            pairs=rows.pairs,
+            classes=classes_of(rows.own),
+            traffic=view.evidence.traffic(rows.pairs),
+            gain_hits=rows.gain_hits,
+            serves=serves,
+            may=~serves & ~rows.has_row & ~is_known,
+        )
+        return probes(
+            prospects,
+            self._asked(view, state),
+            view.seeds,
+            price=options.price,
+            horizon_panes=options.horizon_windows * options.window_panes,
+            budget=budget,
+            is_new=view.has_new_weights,
         )
 
     def _budget(self, view: View, state: PolicyState) -> int | None:
@@ -150,6 +230,18 @@ class AdaptivePolicy:
         return np.isin(rows.pairs, recent, assume_unique=True)
 
 
+def _lifted(rows: Selection, is_known: NDArray[np.bool_], horizon_panes: float) -> Selection:
+    """Add what the weights are expected to add, where they would say something that is not known yet."""
+    adds_nothing = is_known | (rows.has_row & (rows.fresh == rows.best_free))
+    lift_hits = np.where(adds_nothing, 0.0, rows.lift_hits)
+    return replace(rows, lift_hits=lift_hits, gain_hits=rows.gain_hits + lift_hits * horizon_panes)
+
+
+def _placed_hits(rows: Selection, bought: NDArray[np.bool_], is_free: NDArray[np.bool_]) -> float:
+    """Hits a pane that are expected of the rows that are taken; nothing is expected of probes."""
+    return float(rows.hits_per_pane[bought | is_free].sum()) + float(rows.lift_hits[bought].sum())
+
+
 def _dearest(gain_hits: NDArray[np.float64], wanted: NDArray[np.bool_], budget: int | None) -> NDArray[np.bool_]:
     """Of the wanted rows, those that gain the most: bool[n]."""
     chosen = np.flatnonzero(wanted)
@@ -158,80 +250,3 @@ def _dearest(gain_hits: NDArray[np.float64], wanted: NDArray[np.bool_], budget: 
     kept = np.zeros_like(wanted)
     kept[chosen[np.argsort(-gain_hits[chosen], kind="stable")[:budget]]] = True
     return kept
-
-
-def _reasons(rows: Selection, view: View) -> NDArray[np.object_]:
-    """Reason of each row, should it be bought. Drift is one only for flagged pairs of what drifts as a whole.
-
-    That is the window against its reference or, sooner after an abrupt shift, its newest pane alone (the front).
-    """
-    reasons = np.where(rows.has_row, Reason.EVIDENCE, Reason.FIRST_SIGHT).astype(object)
-    if view.table is None:
-        reasons[:] = Reason.FIRST_TABLE
-    elif view.report is not None:
-        is_flagged = np.isin(rows.pairs, _drifted_pairs(view.report))
-        reasons[is_flagged & rows.has_row] = Reason.DRIFT
-    return reasons
-
-
-def _drifted_pairs(report: DriftReport) -> NDArray[np.int64]:
-    flagged = list(report.flagged) if report.alarmed else []
-    if report.front is not None and report.front.alarmed:
-        flagged += report.front.flagged
-    columns = np.array([(pair.c1, pair.c2) for pair in flagged], np.int64).reshape(-1, 2)
-    return pack_pairs(columns[:, 0], columns[:, 1])
-
-
-def _row_orders(rows: Selection, reasons: NDArray[np.object_], taken: NDArray[np.bool_]) -> Iterator[RowOrder]:
-    c1, c2 = unpack_pairs(rows.pairs)
-    for i in np.flatnonzero(taken):
-        yield RowOrder(
-            c1=int(c1[i]),
-            c2=int(c2[i]),
-            reason=reasons[i],
-            gain_hits=float(rows.gain_hits[i]),
-            replaces=int(rows.best_free[i]),
-        )
-
-
-def _backoff_orders(backoff: BackoffSelection, view: View, bought: NDArray[np.bool_]) -> Iterator[RowOrder]:
-    for i in np.flatnonzero(bought):
-        reason = Reason.EVIDENCE if backoff.has_row[i] else Reason.FIRST_SIGHT
-        reason = Reason.FIRST_TABLE if view.table is None else reason
-        yield RowOrder(c1=-1, c2=int(backoff.c2[i]), reason=reason, gain_hits=float(backoff.gain_hits[i]))
-
-
-def _order(view: View, rows: list[RowOrder], retired: NDArray[np.int64]) -> RefreshOrder | None:
-    if view.table is not None and not rows and not retired.size:
-        return None
-    c1, c2 = unpack_pairs(retired)
-    return RefreshOrder(
-        order_id=view.order_id,
-        window_end_ms=view.window_end_ms,
-        trigger=Trigger.FIRST_TABLE if view.table is None else Trigger.POLICY,
-        rows=tuple(rows),
-        retired=tuple(zip(c1.tolist(), c2.tolist(), strict=True)),
-    )
-
-
-def _drift_inputs(report: DriftReport | None) -> dict[str, float | int | bool | None]:
-    if report is None:
-        return {}
-    return {
-        "drift_mean": report.drift_mean,
-        "table_z": report.table_z,
-        "alarmed": report.alarmed,
-        "flagged_pairs": report.flagged_pairs,
-    }
-
-
-def _explain(order: RefreshOrder | None, n_known: int) -> str:
-    if order is None:
-        return "no row pays: nothing to refresh"
-    reasons = [str(row.reason) for row in order.rows]
-    listed = ", ".join(f"{reasons.count(reason)} by {reason}" for reason in dict.fromkeys(sorted(reasons))) or "none"
-    gain_hits = sum(row.gain_hits for row in order.rows)
-    known = f" ({n_known} of them known, no call)" if n_known else ""
-    return (
-        f"rows taken: {listed}{known}; {len(order.retired)} dropped to backoff; at least {gain_hits:.0f} hits expected"
-    )

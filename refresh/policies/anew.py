@@ -45,8 +45,8 @@ def asked_anew(plan: Plan, view: View, top_n: int) -> Plan:
         backoff_retrieved=backoff_retrieved,
         inputs={**plan.inputs, "rows_anew": n_anew},
         explanation=f"new weights: all {n_anew} rows are asked anew; else: {plan.explanation}",
-        # How far rows came up to what was expected of them was the former weights' doing.
-        state=msgspec.structs.replace(plan.state, **dict.fromkeys(_REALISED, 0.0)),
+        # How far rows came up to what was expected of them was the former weights' doing, and what they knew is theirs.
+        state=msgspec.structs.replace(plan.state, lifts=(), **dict.fromkeys(_REALISED, 0.0)),
     )
 
 

@@ -93,6 +93,7 @@ def open_by_alert(
         If there is no such policy.
     """
     is_adaptive = policy.startswith("adaptive")
+    options = replace(options, probes=False)  # what pays is asked for, not what is to be learned
     planner = open_policy(policy, pane_ms, options, top_n)
     if not is_adaptive:
         planner = open_policy("always+own" if policy.endswith("+own") else "always", pane_ms, options, top_n)
@@ -117,7 +118,7 @@ def open_by_hand(rows: Rows, policy: str, pane_ms: int, options: PolicyOptions, 
     >>> open_by_hand("all", "adaptive", 86_400_000, PolicyOptions()).policy.name
     'always+own'
     """
-    planner = open_policy(policy, pane_ms, options, top_n)
+    planner = open_policy(policy, pane_ms, replace(options, probes=False), top_n)
     if rows == "all":
         has_own_frame = policy.endswith("+own") or policy.startswith("adaptive")
         planner = open_policy("always+own" if has_own_frame else "always", pane_ms, options, top_n)

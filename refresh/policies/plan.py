@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.evidence import Evidence, Ranked
+from refresh.policies.lift import Lift
 from refresh.retrieval import Retrieval, Seen
 from refresh.table import TransitionTable
 from tidegate.contracts import DriftReport, RefreshOrder
@@ -25,8 +26,9 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
     ``expected_hits`` and ``realised_hits`` are of rows bought, in the pane after the purchase, older ones fading;
     ``exposed_hits`` are the hits of either answer there, whose number bounds how sure the realised ones are.
     ``placed_hits`` are expected of the rows that were ordered last. ``calls`` are those ordered, by pane, of the last
-    day. ``statistic`` and ``level`` are what a trigger accumulates and compares with. ``n_failed_orders`` in a row were
-    not published, so that no order is placed before ``held_until_pane`` (`refresh.policies.holding`).
+    day. ``lifts`` is what the weights were seen to add to lines, by class (`refresh.policies.lift`). ``statistic`` and
+    ``level`` are what a trigger accumulates and compares with. ``n_failed_orders`` in a row were not published, so that
+    no order is placed before ``held_until_pane`` (`refresh.policies.holding`).
     """
 
     expected_hits: float = 0.0
@@ -34,6 +36,7 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
     exposed_hits: float = 0.0
     placed_hits: float = 0.0
     calls: tuple[tuple[int, int], ...] = ()
+    lifts: tuple[Lift, ...] = ()
     statistic: float = 0.0
     level: float | None = None
     n_panes_since_refresh: int = 0
@@ -58,6 +61,7 @@ class View:
     state : PolicyState         that the policy left at the pane before
     retrieval : Retrieval       how lines are retrieved
     before : SuccessorCounts    plain counts of the window before, where trends are retrieved; else nothing
+    has_new_weights : bool      other weights answer from this pane on than those whose rows serve
     """
 
     run_id: str
@@ -76,6 +80,7 @@ class View:
     state: PolicyState = field(default_factory=PolicyState)
     retrieval: Retrieval = field(default_factory=Retrieval)
     before: SuccessorCounts = field(default_factory=SuccessorCounts.empty)
+    has_new_weights: bool = False
 
     @property
     def seen(self) -> Seen:

@@ -10,11 +10,10 @@ import math
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from refresh.evidence.level import locate
-from refresh.evidence.spans import PaneSpans
+from refresh.evidence.newest import newest_of
 from refresh.policies.plan import PolicyState, View
+from tidegate.contracts import Reason
 from tidegate.counts import pack_pairs
 
 _PRIOR_HITS = 50.0  # expected hits that the belief that all of them come true is worth
@@ -28,7 +27,8 @@ def observe(view: View) -> PolicyState:
     fade = 0.5 ** (1.0 / _HALF_LIFE_PANES)
     realised = exposed = expected = 0.0
     if order is not None and table is not None and order.rows:
-        rows = [row for row in order.rows if row.c1 >= 0]
+        # Of a probe nothing was expected.
+        rows = [row for row in order.rows if row.c1 >= 0 and row.reason is not Reason.PROBE]
         pairs = pack_pairs(np.array([row.c1 for row in rows], np.int64), np.array([row.c2 for row in rows], np.int64))
         at, replaced = table.rows_of(pairs), np.array([row.replaces for row in rows], np.int64)
         # A row whose answer was invalid is not there: what would have been replaced goes on answering.
@@ -44,13 +44,6 @@ def observe(view: View) -> PolicyState:
         exposed_hits=state.exposed_hits * fade + exposed,
         placed_hits=0.0,
     )
-
-
-def newest_of(spans: PaneSpans, pairs: NDArray[np.int64], clusters: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Transitions of the newest pane from each pair to one cluster: int64[n], 0 for cluster -1."""
-    at, is_known = locate(spans.keys, pairs << 16 | np.maximum(clusters, 0))
-    counts = spans.newest[at] if spans.keys.size else np.zeros(pairs.shape[0], np.int64)
-    return np.where(is_known & (clusters >= 0), counts, 0)
 
 
 def realised_share(state: PolicyState, confidence_z: float) -> float:

@@ -9,6 +9,10 @@ exceeds some of its standard deviations, for of many near ties some always look 
 
 What a fresh row is held against is the best that is free: the pair's row or, where that is better or there is no
 row, its fresh backoff.
+
+Where a model answers, what it was seen to know beyond lines comes on top (`refresh.policies.lift`): a fresh row is
+expected to hit as its line does and by the lift of its class more, and a row whose answer had left its line is held
+for as good as such answers were seen to be, as far as the pair's own counts do not tell.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refresh.evidence import Evidence, Ranked
+from refresh.policies.lift import Lifts, classes_of, own_shares
 from refresh.table import TransitionTable
 from tidegate.counts import unpack_pairs
 
@@ -63,6 +68,9 @@ class Selection:
     hits_per_pane : float64[n] that `fresh` is expected to gain on `best_free`, without a bound
     gain_hits : float64[n]     lower bound of the hits that `fresh` gains over the horizon
     is_new_context : bool[n]   the row would be asked with another retrieved line than last time
+    lift_hits : float64[n]     that the weights are expected to add to the fresh line in a pane, a lower bound; 0 where
+                               they were not seen to add anything
+    own : float64[n]           part of the pair's share that is its own evidence
     backs_off : bool[n]        the fresh backoff serves the pair better than its row does: drop the row, no call,
                                unless a fresh row is bought
     """
@@ -75,6 +83,8 @@ class Selection:
     hits_per_pane: Floats
     gain_hits: Floats
     is_new_context: Bools
+    lift_hits: Floats
+    own: Floats
     backs_off: Bools
 
 
@@ -84,12 +94,14 @@ def weigh_rows(
     backoff_level: Ranked,
     economics: Economics,
     lines: Callable[[Int64s], Int32s] | None = None,
+    lifts: Lifts | None = None,
 ) -> Selection:
     """Weigh every pair of the evidence and of the table, where `backoff_level` answers pairs without a row. `O(t)`.
 
     Parameters
     ----------
     lines : gives the first cluster of pairs' retrieved lines, where that is not the answer that the evidence gives
+    lifts : what weights were seen to know beyond lines, where a model answers
     """
     rows = table.pairs if table is not None else np.zeros(0, np.int64)
     pairs = np.union1d(evidence.seen_pairs, rows)
@@ -106,10 +118,16 @@ def weigh_rows(
     z = np.where(has_row, economics.confidence_z, 0.0)
     mass = evidence.pairs.mass_of(pairs) + evidence.pair_setting.strength
     shares = {answer: evidence.share(pairs, of) for answer, of in (("b", backoff), ("s", served), ("f", fresh))}
+    own, traffic = own_shares(evidence, pairs), evidence.traffic(pairs)
+    lift_hits = np.zeros(pairs.shape[0])
+    has_left = has_row & (context >= 0) & (served >= 0) & (served != context)
+    if lifts is not None:
+        lift_hits = lifts.added[classes_of(own)] * traffic
+        shares["s"] = np.where(has_left, _raised(evidence, pairs, served, shares["s"], own, lifts), shares["s"])
     backs_off = has_row & (backoff != served) & (lower_bound(shares["b"], shares["s"], mass, _DROP_Z) > 0)
     best_free = np.where(backs_off, backoff, served).astype(np.int32)
     free_share = np.where(backs_off, shares["b"], shares["s"])
-    per_pane = np.where(fresh != best_free, evidence.traffic(pairs), 0.0)
+    per_pane = np.where(fresh != best_free, traffic, 0.0)
     bound = lower_bound(shares["f"], free_share, mass, z) * economics.realised_share
     return Selection(
         pairs=pairs,
@@ -120,8 +138,18 @@ def weigh_rows(
         hits_per_pane=(shares["f"] - free_share) * per_pane,
         gain_hits=bound * per_pane * economics.horizon_panes,
         is_new_context=~has_row | (context != line),
+        lift_hits=lift_hits,
+        own=own,
         backs_off=backs_off,
     )
+
+
+def _raised(evidence: Evidence, pairs: Int64s, answers: Int32s, shares: Floats, own: Floats, lifts: Lifts) -> Floats:
+    """Shares of answers that left their line: shrunk toward what such answers are worth, if that is more."""
+    _, c2 = unpack_pairs(pairs)
+    prior = evidence.backoff_share(c2, answers)
+    rates = lifts.rates[classes_of(own)]
+    return np.asarray(shares + (1.0 - own) * np.maximum(0.0, rates - prior), np.float64)
 
 
 def backoff_answers(backoff: Ranked, pairs: Int64s) -> Int32s:

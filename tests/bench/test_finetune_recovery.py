@@ -22,6 +22,7 @@ def played(scene: Scene, folder: Path) -> Played:
         panes=list(range(18)),
         hits=hits,
         scored=[1_000] * 18,
+        calls=[0, 900] + [10] * 16,
         swaps=[5, 13] if scene.repairs else [5],
         flags=[(12, FineTuneReason.HIT_RATE)],
         train_seconds=[40.0, 50.0],
@@ -39,11 +40,13 @@ def test_the_table_says_how_far_below_its_level_the_hit_rate_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Scene, "play", played)
-    figures = {figure.name: figure for figure in recovery._figures(0, tmp_path, is_quick=False)}
+    figures = {figure.name: figure for figure in recovery._figures(0, tmp_path, "adaptive", is_quick=False)}
     assert figures["points below the level, seed 0"].value == pytest.approx(0.2)
     assert figures["points below the level, seed 0"].goal == "<= 1"
     assert figures["with fresh lines after the change, seed 0"].value == pytest.approx(8.0)
     assert "hit_rate_below_level on day 12" in figures["with fresh lines after the change, seed 0"].conditions
     assert figures["retrieval alone, last three days, seed 0"].value == pytest.approx(12.0)
+    assert figures["rows asked of the model, seed 0"].value == 1_060
+    assert ", adaptive, " in figures["hit rate after the first fine-tune, seed 0"].conditions
     assert figures["from samples to verdicts, seed 0"].value == 50.0
-    assert len(recovery._figures(0, tmp_path, is_quick=True)) == 5
+    assert len(recovery._figures(0, tmp_path, "adaptive", is_quick=True)) == 6

@@ -130,6 +130,7 @@ class Contender:
             state=self._state,
             retrieval=self.retrieval,
             before=facts.before,
+            has_new_weights=self._weights_since_pane == facts.pane,
         )
 
 

@@ -172,6 +172,7 @@ class Deciding:
             state=_state_of(before),
             retrieval=self.retrieval,
             before=self._window_before(closing),
+            has_new_weights=record.asks_anew,
         )
         plan = self.policy.plan(view)
         if record.asks_anew and not isinstance(self.policy, (ByHand, ByAlert)):  # those get what they ordered

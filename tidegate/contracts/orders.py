@@ -15,6 +15,7 @@ class Reason(StrEnum):
     DRIFT = "drift"  # the pair is in the window's flagged set and the window as a whole drifts
     EVIDENCE = "evidence"  # the context changed and pays, though drift is not proven
     SCHEDULE = "schedule"  # a calendar policy asked
+    PROBE = "probe"  # asked to learn what the weights know beyond the counts
     FINE_TUNE = "fine_tune"  # new weights answer all rows anew
     OPERATOR = "operator"  # a person or an alert asked
     RETIRED = "retired"  # the pair's backoff serves it better now: the row is dropped, no call

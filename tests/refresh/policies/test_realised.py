@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from refresh.evidence import PaneSpans
+from refresh.evidence.newest import newest_of
 from refresh.policies import PolicyState
-from refresh.policies.realised import newest_of, observe, realised_share
+from refresh.policies.realised import observe, realised_share
 from refresh.table import TransitionTable
 from tests.refresh.logs import NAMES, OWN, Log, counts_of, evidence_of, table_with, view
 from tidegate.contracts import Reason, RefreshOrder, RowOrder, Trigger
