@@ -37,7 +37,7 @@ from tidegate.cli.records import PaneRecord, decode_record
 from tidegate.contracts import AlertStatus, FineTuneStatus, Trigger
 from tidegate.counts import unpack_pairs
 
-TOPIC, DAY_SECONDS, PATIENCE_SECONDS = "role-weights", 86_400, 90.0
+TOPIC, DAY_SECONDS, PATIENCE_SECONDS = "role-weights", 86_400, 150.0
 _Found = TypeVar("_Found")
 
 

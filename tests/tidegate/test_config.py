@@ -168,6 +168,7 @@ def test_a_run_is_not_known_by_where_it_lies_or_how_it_is_watched() -> None:
             "serve": True,
             "host": "0.0.0.0",
             "port": 1,
+            "expose": True,
             "follow": True,
             "from_earliest": True,
             "checkpoint_records": 5,
@@ -205,7 +206,7 @@ def test_a_run_is_known_by_every_flag_that_changes_its_result(field: str) -> Non
 
 
 def test_every_setting_is_either_part_of_the_identity_or_knowingly_not() -> None:
-    apart = {"source", "home", "serve", "host", "port", "follow", "from_earliest", "kafka"}
+    apart = {"source", "home", "serve", "host", "port", "expose", "follow", "from_earliest", "kafka"}
     apart |= {
         "checkpoint_records",
         "chunk_rows",

@@ -28,7 +28,7 @@ from tests.roles import PROGRAM
 from tidegate.cli.addresses import require_loopback
 from tidegate.cli.main import cli
 from tidegate.cli.serving import ServeOptions, _Workers
-from tidegate.errors import ConfigError, TableError
+from tidegate.errors import ConfigError, RequestError, TableError
 
 ROOT = Path(__file__).resolve().parents[2]
 N_CLUSTERS = 60
@@ -171,6 +171,17 @@ def test_an_address_that_others_reach_has_to_be_meant(host: str, is_reached: boo
         return
     with pytest.raises(ConfigError, match=r"--host: .* say that it is meant with --expose"):
         require_loopback(host, False)
+
+
+def test_a_run_that_serves_is_refused_an_address_that_others_reach_before_it_reads_anything(tmp_path: Path) -> None:
+    asked = ["run", "--source", str(tmp_path / "none.csv"), "--home", str(tmp_path / "home"), "--host", "0.0.0.0"]
+    refused = CliRunner().invoke(cli, [*asked, "--serve"]).exception
+    assert isinstance(refused, ConfigError)
+    assert "--host: 0.0.0.0 is reached by other machines" in str(refused)
+    assert "say that it is meant with --expose" in str(refused)
+    assert not (tmp_path / "home").exists()
+    for meant in (["--serve", "--expose"], []):  # where nothing is served, nobody is reached
+        assert isinstance(CliRunner().invoke(cli, [*asked, *meant]).exception, RequestError)
 
 
 def test_a_port_of_another_service_is_not_shared_by_accident(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from stream.alert_book import AlertBook, AlertRequest
 from stream.database import Database
 from stream.run_reader import RunReader, run_id_of
 from stream.sources.opening import parse_kafka_url
+from tidegate.cli.addresses import address_options
 from tidegate.cli.alert_planning import decision_of, result_of
 from tidegate.cli.alert_taking import alert_handler_of, alert_tokens_of
 from tidegate.cli.decisions import opened_run, with_run
@@ -38,25 +39,22 @@ _LOG = logging.getLogger("tidegate.alerts")
 DEFAULT_PORT = 9_466
 _LIMITS = Limits(max_connections=256, request_seconds=30.0)
 # The service listens on an address of its own; the run is known by all the rest.
-_LEFT_OUT = ("serve", "host", "port", "follow")
+_LEFT_OUT = ("serve", "host", "port", "expose", "follow")
 
 
 @click.group("alerts", invoke_without_command=True)
 @settings_options(*_LEFT_OUT, kind=GroupSettings)
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with the same keys.")
 @click.option("--run", "run_id", help="The run; default: that of these settings, or else the only one in the store.")
-@click.option("--host", "listen_host", envvar="TIDEGATE_ALERTS_HOST", default="127.0.0.1", show_default=True,
-              help="Address to take alerts on; another one than loopback asks for a token.")  # fmt: skip
-@click.option("--port", "listen_port", envvar="TIDEGATE_ALERTS_PORT", type=click.IntRange(0, 65_535),
-              default=DEFAULT_PORT, show_default=True, help="Port to take alerts on; 0 takes a free one.")  # fmt: skip
+@address_options("TIDEGATE_ALERTS", DEFAULT_PORT, "take alerts", "asks for a token")
 @click.pass_context
 def alerts_group(
     context: click.Context,
     /,
     config: Path | None,
     run_id: str | None,
-    listen_host: str,
-    listen_port: int,
+    host: str,
+    port: int,
     **flags: Any,
 ) -> None:
     """Take alerts from Alertmanager (POST /alerts): each that begins to fire asks for one refresh.
@@ -74,7 +72,7 @@ def alerts_group(
         stop_signal() as stop,
         closing(RunStores(settings, run_id)) as stores,
         exporting(settings, registry, "alerts", pulse, run_id or "", unready=stores.unready),
-        taking_alerts(settings, stores, clock, registry, listen_host, listen_port) as service,
+        taking_alerts(settings, stores, clock, registry, host, port) as service,
     ):
         click.echo(f"taking alerts on {service.url}/alerts", err=True)
         while not stop.wait(1.0):

@@ -35,6 +35,7 @@ _LEFT_OUT = (
     "serve",
     "host",
     "port",
+    "expose",
     "checkpoint_records",
     "keep_versions",
     "tables",

@@ -14,10 +14,11 @@ from monitoring.console import ConsoleOptions, build_console
 from monitoring.console.facts import Prices
 from monitoring.console.sessions import Sessions
 from refresh.serving.server import RunningService, serve
+from tidegate.cli.addresses import address_options
 from tidegate.cli.console_actions import StoreActions
 from tidegate.cli.console_source import StoreSource
 from tidegate.cli.finetuning import MlflowOptions
-from tidegate.cli.options import home_option, store_option
+from tidegate.cli.options import home_option, store_option, tables_option
 from tidegate.cli.roles import show_log
 from tidegate.cli.stopping import stop_signal
 from tidegate.clock import Clock, SystemClock
@@ -47,17 +48,9 @@ class ConsoleSettings:
 @click.command("console")
 @home_option("Folder of the run; candidates and fine-tunes are there, too.")
 @store_option("URL of the store; default: runs.db in the home folder.")
-@click.option("--tables", envvar="TIDEGATE_TABLES", help="Place of the table versions; default: tables/ in the home.")
+@tables_option("Place of the table versions; default: tables/ in the home.")
 @click.option("--run", "run_id", help="The run; default: the only one or, of several, the one with the newest event.")
-@click.option("--host", envvar="TIDEGATE_CONSOLE_HOST", default="127.0.0.1", show_default=True, help="Address.")
-@click.option(
-    "--port",
-    envvar="TIDEGATE_CONSOLE_PORT",
-    type=click.IntRange(min=0, max=65_535),
-    default=9_465,
-    show_default=True,
-    help="Port; 0 takes a free one.",
-)
+@address_options("TIDEGATE_CONSOLE", 9_465, "show pages", "asks for a token")
 @click.option("--live-every", default="5s", show_default=True, help="Between the looks for news of an open page.")
 @click.option(
     "--price-per-million-tokens", "token_price", type=click.FloatRange(min=0), help="For the cost of LLM calls."

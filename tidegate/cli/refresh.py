@@ -26,7 +26,7 @@ from tidegate.files import write_atomically
 from tidegate.group_config import GroupSettings
 
 _LEFT_OUT = (
-    *("checkpoint_records", "follow", "serve", "host", "port"),
+    *("checkpoint_records", "follow", "serve", "host", "port", "expose"),
     *("group", "instance", "gate", "until_end", "dead_letters", "max_bad_share", "checkpoint_interval", "max_waiting"),
     *("idle_after", "store_patience", "topics", "retention", "drift_parts"),
 )

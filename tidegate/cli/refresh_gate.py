@@ -15,7 +15,7 @@ from refresh.gates import failed
 from refresh.gates.aside import Candidates, KeptCandidate
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
-from tidegate.cli.options import PIPED_WIDTH, home_option
+from tidegate.cli.options import PIPED_WIDTH, home_option, tables_option
 from tidegate.cli.people import user_name
 from tidegate.cli.table import printable
 from tidegate.clock import SystemClock, iso_utc
@@ -27,9 +27,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def _with_home(function: _F) -> _F:
     """Add the options that every command shares."""
     home = home_option("Folder of the run; candidates are under its candidates/.")
-    tables = click.option(
-        "--tables", envvar="TIDEGATE_TABLES", help="Place of the table versions; default: tables in the home folder."
-    )
+    tables = tables_option("Place of the table versions; default: tables in the home folder.")
     return home(tables(click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(function)))
 
 

@@ -20,6 +20,7 @@ from monitoring.terminal import print_run
 from refresh.lookup import Lookup
 from refresh.serving import Answers, build_app, serve
 from refresh.serving.tally import Tally
+from tidegate.cli.addresses import require_loopback
 from tidegate.cli.alert_planning import result_of
 from tidegate.cli.alert_taking import alert_routes_of
 from tidegate.cli.assembly import Assembly, assemble
@@ -78,6 +79,8 @@ def run(
         Whatever stopped the run; what was read before is committed, and the files are written all the same where
         it was the source that failed.
     """
+    if settings.serve:
+        require_loopback(settings.host, settings.expose)
     clock = SystemClock()
     metrics = Metrics(CollectorRegistry(), clock)
     with ExitStack() as stack:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from tidegate.cli.addresses import require_loopback
-from tidegate.cli.options import home_option
+from tidegate.cli.addresses import address_options, require_loopback
+from tidegate.cli.options import home_option, tables_option
 from tidegate.cli.serving import ServeOptions, log_to_stderr, serve_tables
 from tidegate.cli.stopping import stop_signal
 from tidegate.durations import parse_duration
@@ -15,16 +15,8 @@ from tidegate.durations import parse_duration
 
 @click.command("serve")
 @home_option("Folder whose tables/ are served; copies of tables that lie elsewhere go there too.")
-@click.option("--tables", envvar="TIDEGATE_TABLES", help="Another place of the tables: a folder, or a URL of fsspec.")
-@click.option("--host", envvar="TIDEGATE_HOST", default="127.0.0.1", show_default=True, help="Address to serve on.")
-@click.option(
-    "--port",
-    envvar="TIDEGATE_PORT",
-    type=click.IntRange(min=0, max=65_535),
-    default=9_464,
-    show_default=True,
-    help="Port to serve on; 0 takes a free one.",
-)
+@tables_option("Another place of the tables: a folder, or a URL of fsspec.")
+@address_options("TIDEGATE", 9_464, "serve", "needs --expose")
 @click.option("--expose", is_flag=True, help="Serve on an address that other machines reach: there is no TLS or login.")
 @click.option(
     "--processes",

@@ -27,7 +27,7 @@ from tidegate.files import write_atomically
 _LEFT_OUT = (
     *("home", "policy", "horizon_windows", "confidence_z", "cooldown_panes", "max_calls", "max_calls_per_day"),
     *("backoff", "top_n", "keep_versions", "tables", "publish_topic", "checkpoint_records", "chunk_rows", "detector"),
-    *("follow", "from_earliest", "serve", "host", "port"),
+    *("follow", "from_earliest", "serve", "host", "port", "expose"),
 )
 _SHOWN = ("engine", "pane", "window", "gap", "positive", "dedup", "allow_return", "min_support", "seed")
 

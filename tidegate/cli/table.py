@@ -17,7 +17,7 @@ from refresh.table import TransitionTable
 from refresh.table_manifest import Manifest
 from refresh.table_place import open_tables
 from refresh.table_store import TableStore
-from tidegate.cli.options import PIPED_WIDTH, home_option
+from tidegate.cli.options import PIPED_WIDTH, home_option, tables_option
 from tidegate.cli.table_changes import changes_between, ranked
 from tidegate.cli.version_output import print_json, show_verified
 from tidegate.clock import iso_utc
@@ -30,9 +30,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def _with_store(function: _F) -> _F:
     """Add the options that every command shares."""
     home = home_option("Folder of the embedded store; tables are under its tables/.")
-    tables = click.option(
-        "--tables", envvar="TIDEGATE_TABLES", help="Folder or URL of the versions; default: tables/ in the home folder."
-    )
+    tables = tables_option("Folder or URL of the versions; default: tables/ in the home folder.")
     return home(tables(click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")(function)))
 
 

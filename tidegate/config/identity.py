@@ -11,6 +11,7 @@ NOT_IDENTITY = {
     "alert_cooldown",
     "host",
     "port",
+    "expose",
     "metrics_port",
     "metrics_host",
     "expose_metrics",

@@ -133,6 +133,7 @@ class RunSettings(BaseSettings):
     serve: bool = Field(False, description="keep metrics and lookup up over HTTP")
     host: str = Field("127.0.0.1", description="address to serve on")
     port: int = Field(9464, ge=0, le=65535, description="port to serve on; 0 takes a free one")
+    expose: bool = Field(False, description="serve on an address that other machines reach: there is no TLS or login")
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="port of the process's own metrics and health; 0 takes a free one"
     )
