@@ -35,7 +35,8 @@ def arms_section(study: Summary) -> Section | None:
         "Fine-tunes, retrieval, and both",
         sentences,
         "Fine-tunes monthly, and refreshes by retrieval every few days in between. It gives no costs.",
-        "All arms begin with the same weights, fine-tuned once on the first window, and are scored on the same "
+        "All arms begin with the run's first weights, fine-tuned once on the first window where the gates let that "
+        "serve (fine_tune_only without lines, the others alike), and are scored on the same "
         f"{counted(_scored(arms), 'transition')} in {counted(found['panes_scored'], 'pane')}. Differences are paired "
         "by pane; the interval is over panes. A fine-tune is taken on at the next pane if its gates let it pass, as if "
         "a person had approved it at once. GPU-seconds are reckoned, not clocked.",
@@ -47,7 +48,7 @@ def arms_verdict(found: Summary) -> str:
     parts, arms = found["parts"], found["arms"]
     told = []
     if parts["fine_tunes"] is not None and not _later_fine_tunes(arms["hybrid_calendar"]):
-        told.append("No fine-tune came to serve after the start, so what repeating them brings is not known")
+        told.append(_none_served(arms["hybrid_calendar"], parts["fine_tunes"]))
     elif parts["fine_tunes"] is not None:
         told.append(_worth("Repeated fine-tunes", "retrieval alone is", parts["fine_tunes"]))
     retrieval = parts["retrieval_own"] or parts["retrieval"]
@@ -56,6 +57,18 @@ def arms_verdict(found: Summary) -> str:
     if found["subject"] in arms:
         told.append(_subject_clause(found))
     return f"{'. '.join(told) or 'Too few arms were played to part what each half of the hybrid brings'}."
+
+
+def _none_served(arm: Summary, part: Summary) -> str:
+    """Say why no fine-tune of the calendar serves after the start."""
+    n_stopped = sum(each["outcome"] == "gates_lost" and each["why"] != "start" for each in arm["fine_tunes"])
+    if not n_stopped:
+        return "No fine-tune came to serve after the start, so what repeating them brings is not known"
+    return (
+        f"Repeated fine-tunes: the gates let none of {counted(n_stopped, 'candidate')} serve, so retrieval alone is as "
+        f"good here ({part['with']} against {part['without']}, for {seconds_in_words(part['gpu_seconds_later'])} of a "
+        "GPU)"
+    )
 
 
 def _worth(half: str, alone: str, part: Summary) -> str:

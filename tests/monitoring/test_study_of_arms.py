@@ -69,6 +69,13 @@ def test_a_calendar_that_never_came_due_is_told() -> None:
     assert "came due" not in found(with_arms())
 
 
+def test_a_calendar_whose_candidates_are_all_stopped_is_worth_nothing() -> None:
+    stopped = [fine_tune(8, outcome="gates_lost"), fine_tune(10, outcome="gates_lost")]
+    assert "the gates let none of 2 candidates serve, so retrieval alone is as good here" in told(
+        hybrid_calendar=stopped
+    )
+
+
 def test_every_fine_tune_that_did_not_serve_is_told_with_its_reason() -> None:
     stopped = [fine_tune(8, outcome="gates_lost"), fine_tune(13, outcome="too_late")]
     text = found(with_arms(hybrid_calendar=stopped, fine_tune_only=[fine_tune(8, outcome="failed")]))
