@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from monitoring.dashboards.board import Board, Row
+from monitoring.dashboards.drift import EVIDENCE, WINDOWS
 from monitoring.dashboards.panels import GREEN, RED, YELLOW, Kind, Query, View
-from monitoring.dashboards.queries import by_run, over_range, per_second, quantile, series, share
+from monitoring.dashboards.pieces import REFRESH_DURATION, REFRESHES_ENDED
+from monitoring.dashboards.queries import by_run, over_range, per_second, series, share
 from monitoring.dashboards.resources import RESOURCES
 from monitoring.dashboards.story import MARKS
 from monitoring.dashboards.vitals import vitals_of
@@ -55,34 +57,7 @@ CONTROLLER = Board(
                     "short",
                     (Query(over_range("tidegate_decisions_total", "action"), "{{action}}"),),
                 ),
-                View(
-                    "What drift is tested against",
-                    "Standard deviations by which the window's statistic exceeds what exchanging users shows.",
-                    "none",
-                    (Query(by_run("tidegate_drift_z"), "{{run}}"),),
-                    steps=((None, GREEN), (3.0, YELLOW), (6.0, RED)),
-                    least=None,
-                ),
-                View(
-                    "What alarms",
-                    "1 where the last window drifts as a whole, and where its newest pane does so alone.",
-                    "none",
-                    (
-                        Query(by_run("tidegate_drift_alarmed"), "window {{run}}"),
-                        Query(by_run("tidegate_drift_front_alarmed"), "newest pane {{run}}"),
-                    ),
-                    most=1.0,
-                ),
-                View(
-                    "The course of drift",
-                    "What the detector over windows holds against its threshold: it alarms above.",
-                    "none",
-                    (
-                        Query(by_run("tidegate_drift_course_statistic"), "statistic {{run}}"),
-                        Query(by_run("tidegate_drift_course_threshold"), "threshold {{run}}"),
-                    ),
-                    least=None,
-                ),
+                *EVIDENCE,
                 View(
                     "Scored transitions",
                     "Transitions each second that the serving table was asked, and hits among them.",
@@ -92,15 +67,7 @@ CONTROLLER = Board(
                         Query(per_second("tidegate_hits_total", "kind"), "{{kind}}"),
                     ),
                 ),
-                View(
-                    "Windows, and those that drift as a whole",
-                    "Windows within the time shown that were compared with their reference, and alarms among them.",
-                    "short",
-                    (
-                        Query(over_range("tidegate_windows_total"), "windows {{run}}"),
-                        Query(over_range("tidegate_drift_alarms_total"), "alarms {{run}}"),
-                    ),
-                ),
+                WINDOWS,
             ),
         ),
         Row(
@@ -113,19 +80,7 @@ CONTROLLER = Board(
                     (Query(f"{by_run('tidegate_order_age_seconds')} or on () vector(0)", "{{run}}"),),
                     steps=_ORDER_STEPS,
                 ),
-                View(
-                    "What became of them",
-                    "Refreshes that ended within the time shown, by trigger and outcome.",
-                    "short",
-                    (
-                        Query(
-                            f"{over_range('tidegate_refreshes_total', 'trigger, outcome')} > 0",
-                            "{{trigger}}: {{outcome}}",
-                        ),
-                    ),
-                    runbook="TidegateRefreshFailing",
-                    absent="none",
-                ),
+                REFRESHES_ENDED,
                 View(
                     "Candidates that failed a gate",
                     "Tables within the time shown that were not published, by gate.",
@@ -189,16 +144,7 @@ REFRESHER = Board(
                     (Query(f"{series('tidegate_refresh_running_seconds')} or on () vector(0)", "{{instance}}"),),
                     steps=_ORDER_STEPS,
                 ),
-                View(
-                    "Time of a refresh",
-                    "From order to table version.",
-                    "s",
-                    (
-                        Query(quantile(0.5, "tidegate_refresh_duration_seconds"), "median"),
-                        Query(quantile(0.95, "tidegate_refresh_duration_seconds"), "95 %"),
-                    ),
-                    absent="no refresh",
-                ),
+                REFRESH_DURATION,
             ),
         ),
         Row(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from monitoring.dashboards.board import Board, Mark, Row
+from monitoring.dashboards.drift import DRIFT_OF_THE_WINDOW, EFFECT
 from monitoring.dashboards.panels import BLUE, GREEN, PURPLE, RED, YELLOW, Kind, Query, View
-from monitoring.dashboards.queries import by_run, over_range, per_second, quantile, recorded, series, share
+from monitoring.dashboards.pieces import RECORDS, REFRESH_DURATION, REFRESHES_ENDED
+from monitoring.dashboards.queries import by_run, over_range, per_second, recorded, series, share
 from monitoring.dashboards.resources import RESOURCES
 
 FIRING = 'ALERTS{alertstate="firing", alertname=~"Tidegate.*"}'
 NEXT_HIT_RATE = by_run("tidegate_hit_rate", 'kind="next"')
 _HOUR, _DAY = 3_600.0, 86_400.0
-_DRIFT_STEPS = ((None, GREEN), (0.1, YELLOW), (0.3, RED))
 
 
 def happened(name: str, by: str, matchers: str = "") -> str:
@@ -82,16 +83,7 @@ VERDICT = Row(
             ((None, RED), (0.9, YELLOW), (1.0, GREEN)),
             runbook="TidegateHitRateBelowObjective",
         ),
-        View(
-            "Drift of the window",
-            "Mean drift 1 - J/J0 of the last window by traffic: 0 is what the same traffic shows without drift.",
-            "percentunit",
-            (Query(by_run("tidegate_drift_traffic_mean"), "{{run}}"),),
-            Kind.NUMBER,
-            _DRIFT_STEPS,
-            least=None,
-            runbook="TidegateDriftWithoutRefresh",
-        ),
+        DRIFT_OF_THE_WINDOW,
         View(
             "Age of the table",
             "Since the serving table was published.",
@@ -161,54 +153,10 @@ HITS = Row(
     ),
 )
 
-DRIFT = Row(
-    "Drift against none",
-    (
-        View(
-            "Drift",
-            "1 - J/J0, by traffic and by pair. 0 is what no drift shows, whatever the traffic is; below 0 is noise.",
-            "percentunit",
-            (
-                Query(by_run("tidegate_drift_traffic_mean"), "by traffic {{run}}"),
-                Query(by_run("tidegate_drift_mean"), "by pair {{run}}"),
-            ),
-            steps=_DRIFT_STEPS,
-            least=None,
-            runbook="TidegateDriftWithoutRefresh",
-        ),
-        View(
-            "Jaccard, and what no drift would show",
-            "Top-5 successors of the window against its reference. Drift is what J lacks of J0.",
-            "percentunit",
-            (
-                Query(by_run("tidegate_jaccard_mean"), "J {{run}}"),
-                Query(by_run("tidegate_jaccard_null_mean"), "J0, no drift {{run}}"),
-            ),
-            most=1.0,
-        ),
-        View(
-            "Pairs",
-            "Pairs with traffic enough to be compared in the last window, and those of them that were flagged.",
-            "short",
-            (
-                Query(by_run("tidegate_pairs_compared"), "compared {{run}}"),
-                Query(by_run("tidegate_pairs_flagged"), "flagged {{run}}"),
-            ),
-        ),
-    ),
-)
-
 REFRESHES = Row(
     "Refreshes",
     (
-        View(
-            "Refreshes",
-            "Refreshes that ended within the time shown, by trigger and outcome.",
-            "short",
-            (Query(f"{over_range('tidegate_refreshes_total', 'trigger, outcome')} > 0", "{{trigger}}: {{outcome}}"),),
-            runbook="TidegateRefreshFailing",
-            absent="none",
-        ),
+        REFRESHES_ENDED,
         View(
             "Rows",
             "Rows asked of the engine, known by their key, changed, or out of contract, within the time shown.",
@@ -220,28 +168,14 @@ REFRESHES = Row(
                 Query(over_range("tidegate_rows_invalid_total"), "out of contract {{run}}"),
             ),
         ),
-        View(
-            "Time of a refresh",
-            "From order to table version.",
-            "s",
-            (
-                Query(quantile(0.5, "tidegate_refresh_duration_seconds"), "median"),
-                Query(quantile(0.95, "tidegate_refresh_duration_seconds"), "95 %"),
-            ),
-            absent="no refresh",
-        ),
+        REFRESH_DURATION,
     ),
 )
 
 PIPELINE = Row(
     "Pipeline",
     (
-        View(
-            "Events",
-            "Records read each second, by what became of them.",
-            "ops",
-            (Query(per_second("tidegate_events_total", "outcome"), "{{outcome}}"),),
-        ),
+        RECORDS,
         View(
             "Records that were not counted",
             "Share of records that are malformed, of an unknown cluster, too late, or ahead of the clock.",
@@ -274,6 +208,6 @@ STORY = Board(
     "Tidegate",
     "Is the served table fresh, why, what was done about it, and what that took.",
     "",
-    (VERDICT, HITS, DRIFT, REFRESHES, PIPELINE, RESOURCES),
+    (VERDICT, HITS, EFFECT, REFRESHES, PIPELINE, RESOURCES),
     MARKS,
 )

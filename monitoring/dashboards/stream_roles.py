@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monitoring.dashboards.board import Board, Row
 from monitoring.dashboards.panels import GREEN, RED, YELLOW, Kind, Query, View
+from monitoring.dashboards.pieces import RECORDS
 from monitoring.dashboards.queries import by_run, over_range, per_second, quantile, series
 from monitoring.dashboards.resources import RESOURCES
 from monitoring.dashboards.vitals import vitals_of
@@ -49,12 +50,7 @@ WORKER = Board(
         Row(
             "Reading",
             (
-                View(
-                    "Records",
-                    "Records read each second, by what became of them.",
-                    "ops",
-                    (Query(per_second("tidegate_events_total", "outcome"), "{{outcome}}"),),
-                ),
+                RECORDS,
                 View(
                     "Lag in time",
                     "Age of the newest event that was read of each worker's partition furthest behind.",
