@@ -12,11 +12,7 @@ from stream.reorder import END_OF_TIME_MS
 from stream.run_reader import RunState
 from stream.schema import pane_counts, pane_parts
 from stream.shared_codes import SharedCodes
-from tests.contracts.stores.world import (
-    Store,
-    are_same,
-    transitions,
-)
+from tests.contracts.stores.world import Store, are_same, transitions
 
 
 def _mark(store: Store, number: int, marks: Marks, **parts: Any) -> None:

@@ -12,9 +12,7 @@ from stream.checkpoint import Checkpoint, Progress
 from stream.database import Database
 from stream.shard_store import ShardStore
 from tests.components import POSTGRES
-from tests.contracts.stores.world import (
-    full_checkpoint,
-)
+from tests.contracts.stores.world import full_checkpoint
 from tests.postgres import PostgresServer
 from tidegate.errors import ConfigError, StoreError, StoreUnavailableError
 

@@ -13,9 +13,7 @@ from stream import store as store_module
 from stream.fine_tune_book import StoredFineTunes
 from stream.ledger import RECORDS
 from stream.store import RunStore
-from tests.contracts.stores.world import (
-    Store,
-)
+from tests.contracts.stores.world import Store
 from tests.fine_tunes import ANN, MACHINE, in_status
 from tidegate.contracts import FineTuneAction, FineTuneStatus
 

@@ -13,10 +13,7 @@ from stream.checkpoint import Checkpoint, Progress
 from stream.database import Database
 from stream.reorder import BEGINNING_OF_TIME_MS
 from stream.shared_codes import ShardCodes, SharedCodes
-from tests.contracts.stores.world import (
-    Store,
-    first_ms_of,
-)
+from tests.contracts.stores.world import Store, first_ms_of
 from tidegate.errors import CatalogueError, StoreUnavailableError
 
 

@@ -15,11 +15,7 @@ from stream.ledger import RECORDS, RESULTS, Ledger
 from stream.run_reader import RunReader, RunState
 from stream.schema import runs
 from stream.shard_store import join_run, open_run
-from tests.contracts.stores.world import (
-    Store,
-    content_of,
-    full_checkpoint,
-)
+from tests.contracts.stores.world import Store, content_of, full_checkpoint
 from tidegate.errors import FencedError
 
 
