@@ -58,15 +58,14 @@ def test_every_command_line_of_the_pages_has_known_options():
     known: dict[str, set[str]] = {}
     for name, flag in every_option():
         known.setdefault(name, set()).add(flag)
+    groups = {name.rsplit(" ", 1)[0] for name in known} | set(known)
     for page in PAGES:
-        for line in re.findall(
-            r"(?:bin/|^|`)(tidegate (?:run|backtest|study|synth|demo|worker|evaluator|control|refresher|table \w+)"
-            r"[^`\n]*)",
-            page.read_text("utf-8"),
-            re.M,
-        ):
-            command = max((name for name in known if line.startswith(name)), key=len)
-            unknown = set(re.findall(r"--[a-z-]+", line)) - known[command]
+        text = page.read_text("utf-8").replace("\\\n", " ")
+        in_words = (" ".join(quoted.split()) for quoted in re.findall(r"(?<!`)`(tidegate [a-z][^`]*)`", text))
+        for line in (*re.findall(r"(?:bin/|^|^[A-Z_]+=\S+ )(tidegate [a-z][^`\n|#&]*)", text, re.M), *in_words):
+            named = [name for name in groups if re.match(rf"{name}(?![\w-])", line)]
+            assert named, f"{page.name}: there is no such command: {line}"
+            unknown = set(re.findall(r"(?<!\S)--[a-z-]+", line)) - known.get(max(named, key=len), set())
             assert not unknown, f"{page.name}: {line}"
 
 
