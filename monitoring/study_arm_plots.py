@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from monitoring.drawing import (
     SERIES,
@@ -94,6 +94,7 @@ def _scale_seconds(axes: Axes, seconds: Sequence[float]) -> None:
     lowest, highest = math.floor(math.log10(min(above))), math.ceil(math.log10(max(above)))
     axes.set_xscale("symlog", linthresh=10.0**lowest)
     axes.xaxis.set_major_locator(FixedLocator([0.0, *(10.0**decade for decade in range(lowest, highest + 1))]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(0, 10.0**highest * _ROOM)
 
