@@ -1,10 +1,10 @@
-"""Rows that are asked to learn what the weights know beyond the counts (docs/adr/0018).
+"""Rows that are asked to learn what the weights know beyond the counts (docs/adr/0018-what-weights-add-is-learned.md).
 
 A pair whose line is its backoff gains nothing by the counts, so its row would never be bought, and nobody would learn
 that the model answers it better. So as long as little is known of a class of pairs, some are bought in the hope of a
-lift: those of most traffic first, until the next pane shows enough of their transitions; only such as would pay if the
-hope came true, and no more than the class would then be worth. New weights that a person has approved are tried on all
-that may pay: what they know is what they were made for.
+lift: those of most traffic first, until the next pane shows enough of their transitions, or a twentieth of all; only
+such as would pay if the hope came true, and no more than the class would then be worth. New weights that a person has
+approved are tried on all that may pay: what they know is what they were made for.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ HOPE = 0.1
 """Hits a transition that are hoped for: less is seldom worth a call, and takes long to be told from chance."""
 
 _ENOUGH = 400.0  # transitions: a lift of `HOPE` is then two standard deviations from none, where a quarter differ
+_SHARE = 0.05  # of all traffic, that a class of weights nobody has approved is tried on at a time
 _FORGOTTEN = 100.0  # below so many a class is not known any more
 _CHANCE = 0.5  # that the hope comes true
 
@@ -80,14 +81,15 @@ def probes(
             continue
         in_class = prospects.classes == at
         candidates = np.flatnonzero(in_class & prospects.may & (hoped > price))
-        standing = n_known + float(prospects.traffic[in_class & prospects.serves].sum())
+        standing = float(prospects.traffic[in_class & prospects.serves].sum())
+        enough = min(_ENOUGH - n_known, _SHARE * float(prospects.traffic.sum()))
         most = int(_CHANCE * (hoped[candidates] - price).sum() / price) if price else candidates.size
         if budget is not None:
             most = min(most, budget - int(chosen.sum()))
         hashes = _hashes(prospects.pairs[candidates], seeds)
         order = candidates[np.lexsort((hashes, -prospects.traffic[candidates]))]
         before = np.cumsum(prospects.traffic[order]) - prospects.traffic[order]
-        n_wanted = order.size if is_new else int((standing + before < _ENOUGH).sum())
+        n_wanted = order.size if is_new else int((standing + before < enough).sum())
         chosen[order[: max(0, min(n_wanted, most))]] = True
     return chosen
 

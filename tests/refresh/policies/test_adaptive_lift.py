@@ -126,7 +126,7 @@ def test_an_engine_without_weights_is_not_probed():
 def test_probes_come_out_of_the_same_budget(most: int):
     log = {**ALIKE, (0, 1, 2): 60}
     for options in ({"max_calls": most}, {"max_calls_per_day": most}):
-        found = plan(log, EMPTY, options={"probes": True, **options})
+        found = plan(log, EMPTY, has_new_weights=True, options={"probes": True, **options})
         assert found.pairs.size == most
         assert sum(n for _, n in found.state.calls) == most
 

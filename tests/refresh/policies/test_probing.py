@@ -18,7 +18,7 @@ DEFAULTS: dict[str, Any] = {"price": PRICE, "horizon_panes": HORIZON, "budget": 
 
 
 def prospects(**parts: Any) -> Prospects:
-    """Forty pairs of the class with the fewest own transitions, of more and more traffic."""
+    """Forty pairs of the class with the fewest own transitions, of more and more traffic, and one that has it all."""
     made = Prospects(
         pairs=np.array([at // 7 << 16 | at % 7 + 1 for at in range(N)], np.int64),
         classes=np.zeros(N, np.int64),
@@ -27,7 +27,10 @@ def prospects(**parts: Any) -> Prospects:
         serves=np.zeros(N, np.bool_),
         may=np.ones(N, np.bool_),
     )
-    return replace(made, **parts)
+    made = replace(made, **parts)
+    last = {"pairs": 6 << 16 | 0, "classes": len(CLASSES) - 1, "traffic": 1e5, "gain_hits": 0.0, "serves": True}
+    columns = {name: np.append(getattr(made, name), value) for name, value in (last | {"may": False}).items()}
+    return Prospects(**columns)
 
 
 def chosen(of: Prospects, lifts: tuple[Lift, ...] = (), **options: Any) -> list[int]:
@@ -46,6 +49,13 @@ def test_what_serves_already_shows_its_transitions_without_a_probe():
     serves = np.arange(N) >= 30
     assert chosen(prospects(serves=serves, may=~serves)) == [28, 29]  # 355 + 30 + 29
     assert chosen(prospects(serves=np.ones(N, np.bool_), may=np.zeros(N, np.bool_))) == []
+
+
+def test_weights_that_nobody_approved_are_tried_on_a_twentieth_of_the_traffic():
+    classes = np.arange(N) % 2
+    alone = replace(prospects(classes=classes), traffic=np.append(np.full(N, 4.0), 240.0))  # a twentieth of 400 is 20
+    assert [sum(each % 2 == at for each in chosen(alone)) for at in (0, 1)] == [5, 5]
+    assert chosen(replace(alone, serves=np.arange(N + 1) >= 30, may=np.arange(N + 1) < 30)) == []
 
 
 def test_a_class_that_is_known_is_not_probed_and_one_that_was_forgotten_is():
@@ -88,9 +98,10 @@ def test_rows_that_may_not_be_asked_are_not():
 
 
 def test_ties_go_by_names_and_not_by_numbers():
-    tied = prospects(traffic=np.full(N, 100.0))
+    whole = prospects(traffic=np.full(N, 100.0))
+    tied = Prospects(**{name: getattr(whole, name)[:N] for name in Prospects.__slots__})
     before = {int(tied.pairs[at]) for at in chosen(tied)}
-    assert len(before) == 4
+    assert len(before) == 2
     new = np.array([5, 3, 7, 1, 0, 2, 6, 4])
     c1, c2 = tied.pairs >> 16, tied.pairs & 0xFFFF
     moved = new[c1] << 16 | new[c2]
