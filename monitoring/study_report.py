@@ -25,8 +25,9 @@ _CAPTIONS = {
     "successor between two halves of the users. Where half stays at the floor, nothing has drifted.",
     "comparison": "Bars are 95 % intervals over users.",
     "retrieval": "Bars are 95 % intervals over users.",
-    "arms": "Above: next-hit rate by pane; a star marks the pane at whose end new weights answer all rows anew, so that "
-    "the next pane is scored with them. Below: hit rate over all panes, by what the arm takes of a GPU after the start.",
+    "arms": "Above: next-hit rate by pane; a star marks the pane at whose end new weights answer all rows anew: "
+    "the next pane is scored with them. Below: hit rate over all panes, by what the arm takes of a GPU after the "
+    "start.",
 }
 _SHOWN_ELSEWHERE = {"refreshed_every"}
 
