@@ -132,6 +132,10 @@ def test_a_process_exports_fewer_series_than_it_may(role: str):
     assert {family.name for family in text_string_to_metric_families(text)}
 
 
+def test_no_metric_of_a_run_escapes_the_count_of_its_series_or_the_page():
+    assert [family.name for family in registry_of("run").collect() if not family.samples] == []
+
+
 @pytest.mark.parametrize("role", CATALOGUED)
 def test_promtool_finds_nothing_to_complain_about_in_what_a_role_exports(promtool: Path, role: str):
     command = [promtool, "check", "metrics"]
