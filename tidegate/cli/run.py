@@ -18,7 +18,7 @@ from monitoring.metrics import Metrics
 from monitoring.service_metrics import ServiceMetrics
 from monitoring.terminal import print_run
 from refresh.lookup import Lookup
-from refresh.serving import Answers, build_app, serve
+from refresh.serving import Answers, RunningService, build_app, serve
 from refresh.serving.tally import Tally
 from tidegate.cli.addresses import require_loopback
 from tidegate.cli.alert_planning import result_of
@@ -32,7 +32,7 @@ from tidegate.cli.stopping import stop_signal
 from tidegate.cli.summary import summarise
 from tidegate.cli.topic_following import publishing
 from tidegate.cli.watching import Bars, Watcher
-from tidegate.clock import SystemClock
+from tidegate.clock import Clock, SystemClock
 from tidegate.config import RunSettings, load_settings
 from tidegate.errors import RequestError, SourceError, TidegateError
 from tidegate.files import write_atomically
@@ -94,15 +94,7 @@ def run(
         stack.enter_context(publishing(settings, assembly.parts.refreshing.tables))
         stack.enter_context(exporting(settings, metrics.registry, "run", pulse, assembly.parts.store.run_id))
         if settings.serve:
-            tally = Tally()
-            lookup = Lookup(
-                assembly.parts.refreshing.tables, on_swap=tally.swap, on_rejected=_rejecting(metrics, tally)
-            )
-            ServiceMetrics(metrics.registry, tally.figures)
-            answers = Answers(lookup, tally)
-            routes = alert_routes_of(settings, alerts.book, clock, metrics.registry)
-            app = build_app(answers, metrics_asgi(metrics.registry), routes)
-            service = stack.enter_context(serve(app, settings.host, settings.port, answers=answers))
+            service = stack.enter_context(_serving(settings, assembly, alerts, metrics, clock))
             console.print(f"serving {service.url}/v1/next and {service.url}/metrics")
         if settings.follow:
             # A topic where nothing happens yields nothing, so nobody would look at `stop`: closing ends the wait.
@@ -136,6 +128,19 @@ def run(
             console.print("The source has ended; the table is served until Ctrl-C.")
             stop.wait()
     return summary
+
+
+def _serving(
+    settings: RunSettings, assembly: Assembly, alerts: RunAlerts, metrics: Metrics, clock: Clock
+) -> RunningService:
+    """Answer from the table that the run publishes, show its metrics, and take alerts."""
+    tally = Tally()
+    lookup = Lookup(assembly.parts.refreshing.tables, on_swap=tally.swap, on_rejected=_rejecting(metrics, tally))
+    ServiceMetrics(metrics.registry, tally.figures)
+    answers = Answers(lookup, tally)
+    routes = alert_routes_of(settings, alerts.book, clock, metrics.registry)
+    app = build_app(answers, metrics_asgi(metrics.registry), routes)
+    return serve(app, settings.host, settings.port, answers=answers)
 
 
 def _rejecting(metrics: Metrics, tally: Tally) -> Callable[[TidegateError], None]:
