@@ -13,6 +13,7 @@ from tidegate.contracts import Trigger
 
 NAMES = ("jazz", "rock", "soul", "folk", "ska")
 PAIRS = {(0, 1): (2, 3), (1, 2): (0,), (3, 1): (4,)}
+OTHER = {**PAIRS, (2, 3): (0, 1)}
 BACKOFF = {1: (2, 0), 4: (3,)}
 
 
@@ -64,3 +65,8 @@ def publish(store: TableStore, table: TransitionTable, window_end_ms: int = 1_00
         engine_name="frequency",
         engine_fingerprint="abc",
     )
+
+
+def crash(*_: object) -> None:
+    """Die here, as a process does that is told to."""
+    raise KeyboardInterrupt

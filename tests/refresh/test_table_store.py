@@ -14,11 +14,9 @@ import pytest
 from refresh.table import TransitionTable
 from refresh.table_manifest import MANIFEST, MANIFEST_SUM
 from refresh.table_store import TableStore
-from tests.tables import NAMES, PAIRS, publish, small_table
+from tests.tables import NAMES, OTHER, publish, small_table
 from tidegate.clock import ManualClock
 from tidegate.errors import CorruptTableError, RequestError, TableError
-
-OTHER = {**PAIRS, (2, 3): (0, 1)}
 
 
 @pytest.fixture
