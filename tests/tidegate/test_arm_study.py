@@ -153,4 +153,4 @@ def test_a_fine_tune_that_fails_is_told_and_costs_nothing(given: Given, tuning: 
     names, pane = given.studied.log.cluster_names, given.studied.log.first_pane + 4
     tuned = tuning(few).tune(weights_of(given), names, pane, shows_lines=True)
     assert tuned.fault is not None and "too few for two folds" in tuned.fault
-    assert tuned.weights is tuned.report is None and tuned.work.n_taught == 0
+    assert tuned.weights is None and tuned.report is None and tuned.work.n_taught == 0

@@ -42,7 +42,7 @@ def test_calendars_fall_due_on_their_panes_and_never_for_nobody_to_be_served() -
     late = play(moving(lambda _: 0), "fine_tune_only", fine_tune_panes=5)
     assert late.due("fine_tune_only") == [FIRST, FIRST + 5, FIRST + 10]
     last = late.plays["fine_tune_only"].fine_tunes[-1]
-    assert late.at(last.pane) == LAST - 1 and last.tuned is last.taken_on_pane is None
+    assert late.at(last.pane) == LAST - 1 and last.tuned is None and last.taken_on_pane is None
     assert [pane for pane, _, _ in late.tuning.asked] == [FIRST, FIRST + 5]
 
 
