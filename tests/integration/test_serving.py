@@ -69,6 +69,7 @@ def test_metrics_say_what_the_summary_says(served: tuple[str, dict[str, Any]]):
     )
     assert found["tidegate_llm_calls_total"] == summary["llm_calls"]
     assert found["tidegate_table_version"] == summary["table_version"]
+    assert (found["tidegate_orders_open"], "tidegate_order_age_seconds" in found) == (0, False)
     assert found["tidegate_windows_total"] == summary["windows"]
     last = summary["reports"][-1]
     assert found["tidegate_jaccard_mean"] == pytest.approx(last["jaccard_mean"])
