@@ -10,23 +10,12 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
+from bench.growth_input import Load
 from bench.processes import measure, python
 from bench.table import Figure, publish
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a worker is given; `late_share` of the events lag an hour, where five minutes are allowed."""
-
-    n_events: int = 2_000_000
-    n_clusters: int = 761
-    n_users: int = 200_000
-    n_partitions: int = 1
-    late_share: float = 0.0
-
 
 BASE = Load()
 GROWN = {

@@ -8,10 +8,11 @@ import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from bench.growth_input import Load
 from stream.bad_share import BadShare
 from stream.broker import Assignee, Fetched, NoDeadLetters, PartitionRecords
 from stream.database import Database
@@ -33,9 +34,6 @@ from stream.worlds.draws import pick, zipf_cdf
 from tidegate.allocation import return_large_blocks
 from tidegate.clock import SystemClock
 from tidegate.counts import bucket_of_key
-
-if TYPE_CHECKING:
-    from bench.growth import Load
 
 RUN, TOPIC, N_DAYS, SEED, BATCH, FETCH = "bench", "watches", 5, 7, 50_000, 10_000
 DAY_MS, FIRST_SECONDS, LAG_SECONDS = 86_400_000, 1_704_067_200, 3_600
