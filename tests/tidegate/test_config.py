@@ -96,7 +96,7 @@ def test_an_impossible_value_names_its_flag(field: str, value: Any) -> None:
 
 
 def test_a_run_without_a_source_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--source: Field required"):
+    with pytest.raises(ConfigError, match=r"--source: Field required\. Give --source, or 'source' in the c\w+$"):
         load_settings({})
 
 

@@ -276,6 +276,28 @@ def test_decisions_on_new_weights_are_made_again_to_the_same(swapped: tuple[Home
     assert replayed.exit_code == 0, replayed.output
 
 
+def test_what_weights_know_is_learned_from_their_rows_and_begins_anew_with_others(
+    swapped: tuple[Home, list[PaneRecord]],
+) -> None:
+    _, records = swapped
+    at = next(i for i, record in enumerate(records) if record.weights_since_pane == record.pane)
+    states = [record.policy_state for record in records[at - 1 : at + 2]]
+    before, begun, after = ([] if state is None else [lift.n_left for lift in state.lifts] for state in states)
+    assert sum(before) > 0  # weights that nobody taught leave their lines
+    assert begun == []
+    assert sum(after) > 0
+
+
+def test_decisions_are_made_again_the_same_where_sequences_go_on_beyond_their_pane(weights: Weights, tmp_path: Path):
+    home = tmp_path / "home"
+    run_quietly(weights.log, home, **{**FLAGS, "gap": "none", "model": weights.base})
+    (run_id,) = RunReader.known_runs(Database(home / "runs.db"))
+    bodies = RunReader(Database(home / "runs.db"), run_id).records().values()
+    assert any(decode_record(body).since_fine_tune is not None for body in bodies)
+    replayed = CliRunner().invoke(cli, ["decisions", "replay", "--home", str(home)])
+    assert replayed.exit_code == 0, replayed.output
+
+
 def test_a_fine_tune_that_replaces_another_retires_it_and_retiring_what_serves_goes_back(home: Home):
     def second() -> None:
         home.serve("ft-2", home.weights.others[1])
@@ -437,10 +459,22 @@ def test_damaged_versions_are_named(swapped: tuple[Home, list[PaneRecord]], tmp_
 
 
 @pytest.mark.parametrize("flags", [[], ["--run", "other"]])
-def test_a_run_without_versions_is_named(tmp_path: Path, flags: list[str]):
+def test_a_home_without_versions_says_what_makes_them(tmp_path: Path, flags: list[str]):
     found = CliRunner().invoke(cli, ["weights", "list", "--home", str(tmp_path), *flags])
     assert isinstance(found.exception, RequestError)
-    assert "--run: none" in str(found.exception)
+    assert "no run has versions of its weights. Approve a fine-tune first" in str(found.exception)
+
+
+@pytest.mark.parametrize(
+    ("flags", "found_out"), [([], "several runs with versions"), (["--run", "other"], "run other has no versions")]
+)
+def test_runs_that_have_versions_are_named(tmp_path: Path, flags: list[str], found_out: str):
+    for run_id in ("a", "b"):
+        (tmp_path / "models" / run_id / "v000001").mkdir(parents=True)
+    found = CliRunner().invoke(cli, ["weights", "list", "--home", str(tmp_path), *flags])
+    assert isinstance(found.exception, RequestError)
+    assert found_out in str(found.exception)
+    assert "with --run: a, b" in str(found.exception)
 
 
 def test_a_refresh_by_hand_asks_the_weights_that_serve(swapped: tuple[Home, list[PaneRecord]], tmp_path: Path):

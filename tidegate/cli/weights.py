@@ -142,6 +142,9 @@ def _store(home: Path, run_id: str | None) -> WeightsStore:
         return WeightsStore(home / "models" / known[0])
     if run_id in known:
         return WeightsStore(home / "models" / str(run_id))
-    listed = ", ".join(known) or "none"
-    found = "no run is named" if run_id is None else f"run {run_id} has no versions of its weights"
-    raise RequestError(found, f"Name one that has with --run: {listed}", place=str(home / "models"))
+    found = f"run {run_id} has no versions of its weights" if run_id else "there are several runs with versions"
+    if not known:
+        found, mend = "no run has versions of its weights", "Approve a fine-tune first, or name another --home"
+    else:
+        mend = f"Name one that has with --run: {', '.join(known)}"
+    raise RequestError(found, mend, place=str(home / "models"))

@@ -112,6 +112,5 @@ def _config_error(key: str, problem: str, config: Path | None, known: Mapping[st
     if problem == "unknown key":
         mend = f"Did you mean {near[0]!r}?" if near else "See `tidegate run --help` for the keys"
         return ConfigError(f"unknown key {key!r}", mend, place=str(config))
-    return ConfigError(
-        problem, f"Give {flag_of(key)}, or {key!r} in the configuration, another value", place=flag_of(key)
-    )
+    other = "" if problem == "Field required" else ", another value"
+    return ConfigError(problem, f"Give {flag_of(key)}, or {key!r} in the configuration{other}", place=flag_of(key))
