@@ -107,7 +107,7 @@ class Deciding:
         if not self.measuring.is_full(closing.pane, closing.first_pane):
             return record, None
         tuned_ms = record.fine_tune.tuned_window_end_ms if record.fine_tune else None
-        since = self.measuring.since(closing.pane, tuned_ms)
+        since = _with_hits_of(report, self.measuring.since(closing.pane, tuned_ms))
         if report is not None:
             course, report = fold_course(record.course, report, self.course)
             record = msgspec.structs.replace(record, course=course)
@@ -299,3 +299,18 @@ def _published_order(before: PaneRecord | None) -> RefreshOrder | None:
         return None
     was_refused = before.result is not None and not is_published(before.result)
     return None if was_refused else before.decision.order
+
+
+def _with_hits_of(report: DriftReport | None, since: DriftReport | None) -> DriftReport | None:
+    """Give the window's report against the tuned one the hits that its pane was reported with.
+
+    A pane's hits grow after it, while sequences that cross its end go on: read again, they would be others.
+    """
+    if report is None or since is None:
+        return since
+    return msgspec.structs.replace(
+        since,
+        hit_rate_next=report.hit_rate_next,
+        hit_rate_sequence=report.hit_rate_sequence,
+        coverage=report.coverage,
+    )
