@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-peers bench-refresh bench-finetune faults soak lock clean simulate calibrate stack dashboards audit
+.PHONY: help setup demo test lint kernels bench bench-peers bench-refresh bench-finetune faults soak lock clean simulate calibrate stack dashboards audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-13s %s\n", $$1, $$2}'
@@ -16,7 +16,8 @@ $(VENV)/.stamp: requirements/bootstrap.txt requirements/dev.txt requirements/vll
 demo: setup ## a synthetic world: fine-tune, stream, drift, refreshes; three policies side by side
 	$(BIN)/tidegate demo
 
-test: setup lint ## linters and all tests; ends with the real components that were exercised
+test: setup ## linters and all tests; ends with the real components that were exercised
+	@$(MAKE) --no-print-directory --jobs 2 lint kernels
 	$(BIN)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder --durations 25
 
 lint: setup ## ruff, mypy, layers
@@ -24,6 +25,9 @@ lint: setup ## ruff, mypy, layers
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/lint-imports > .import-report 2>&1 || { cat .import-report; exit 1; }
+
+kernels: setup ## compile what the tests run compiled, which two processes would otherwise do side by side
+	-@$(BIN)/python -m tests.kernels
 
 SEEDS ?= 5000
 simulate: setup ## SEEDS=5000 simulated schedules of crashes, rebalances and torn writes; planted mistakes must be caught
