@@ -12,7 +12,7 @@ from refresh.evidence import Ranked
 from refresh.policies.lift import Lift, Lifts, classes_of, lift_inputs, observed
 from refresh.policies.ordering import backoff_orders, drift_inputs, explained, order_of, reasons_of, row_orders
 from refresh.policies.plan import Plan, PolicyState, View
-from refresh.policies.probing import Prospects, probes
+from refresh.policies.probing import Prospects, pair_hashes, probes
 from refresh.policies.realised import observe, realised_share
 from refresh.policies.selection import Economics, Selection, weigh_backoff, weigh_rows
 from tidegate.contracts import Reason
@@ -86,7 +86,9 @@ class AdaptivePolicy:
         pays = (rows.gain_hits > options.price) & rows.is_new_context & ~is_free
         is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
         wanted = pays & ~is_cooling
-        bought = _dearest(rows.gain_hits, wanted, None if budget is None else budget - n_bought_c2)
+        # Lifts of pairs that are seen as often are equal, where the counts' gains hardly ever are.
+        ties = None if lifts is None else pair_hashes(rows.pairs, view.seeds)
+        bought = _dearest(rows.gain_hits, wanted, None if budget is None else budget - n_bought_c2, ties)
         n_calls = int(bought.sum()) + n_bought_c2
         n_over_budget = int(wanted.sum() + wanted_c2.sum()) - n_calls
         probed = self._probed(
@@ -242,11 +244,18 @@ def _placed_hits(rows: Selection, bought: NDArray[np.bool_], is_free: NDArray[np
     return float(rows.hits_per_pane[bought | is_free].sum()) + float(rows.lift_hits[bought].sum())
 
 
-def _dearest(gain_hits: NDArray[np.float64], wanted: NDArray[np.bool_], budget: int | None) -> NDArray[np.bool_]:
-    """Of the wanted rows, those that gain the most: bool[n]."""
+def _dearest(
+    gain_hits: NDArray[np.float64],
+    wanted: NDArray[np.bool_],
+    budget: int | None,
+    ties: NDArray[np.uint64] | None = None,
+) -> NDArray[np.bool_]:
+    """Of the wanted rows, those that gain the most: bool[n]; of equal ones those with the smaller of `ties`."""
     chosen = np.flatnonzero(wanted)
     if budget is None or chosen.size <= budget:
         return wanted
     kept = np.zeros_like(wanted)
+    order = np.arange(chosen.size) if ties is None else np.argsort(ties[chosen], kind="stable")
+    chosen = chosen[order]
     kept[chosen[np.argsort(-gain_hits[chosen], kind="stable")[:budget]]] = True
     return kept

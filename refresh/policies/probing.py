@@ -86,7 +86,7 @@ def probes(
         most = int(_CHANCE * (hoped[candidates] - price).sum() / price) if price else candidates.size
         if budget is not None:
             most = min(most, budget - int(chosen.sum()))
-        hashes = _hashes(prospects.pairs[candidates], seeds)
+        hashes = pair_hashes(prospects.pairs[candidates], seeds)
         order = candidates[np.lexsort((hashes, -prospects.traffic[candidates]))]
         before = np.cumsum(prospects.traffic[order]) - prospects.traffic[order]
         n_wanted = order.size if is_new else int((standing + before < enough).sum())
@@ -94,7 +94,7 @@ def probes(
     return chosen
 
 
-def _hashes(pairs: Int64s, seeds: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def pair_hashes(pairs: Int64s, seeds: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Seeded hash of each pair: uint64[n], the same whatever its clusters are numbered."""
     c1, c2 = unpack_pairs(pairs)
     return mix64_array(mix64_array(seeds[c1]) ^ seeds[c2])

@@ -18,6 +18,7 @@ from refresh.policies.lift import CLASSES, Lift
 from refresh.table import TransitionTable
 from tests.refresh.logs import DAY_MS, LOG, NAMES, OWN, Log, evidence_of, logs, table_with, view
 from tidegate.contracts import Reason, Trigger
+from tidegate.hashing import cluster_seeds
 
 OPTIONS = PolicyOptions(price=0.3, horizon_windows=4.0, asks_model=True, probes=False)
 EMPTY = TransitionTable.empty(NAMES, top_n=2)
@@ -96,6 +97,19 @@ def test_rows_are_judged_by_the_pane_that_they_have_served():
     assert sum(lift.n for lift in lifts) == sum(lift.n_left for lift in lifts) == 8.0
     assert (sum(lift.hits for lift in lifts), sum(lift.line_hits for lift in lifts)) == (6.0, 2.0)
     assert sum(lift.spread for lift in lifts) == 16.0
+
+
+def test_of_rows_that_gain_alike_a_budget_takes_the_same_whatever_they_are_numbered():
+    def bought(new: list[int]) -> set[str]:
+        names = [f"interest-{at}" for at in range(len(new))]
+        log = {(new[a], new[b], new[c]): n for (a, b, c), n in ALIKE.items()}
+        renamed = [names[new.index(at)] for at in range(len(new))]
+        seen = view(log, EMPTY, state=PolicyState(lifts=GOOD), seeds=cluster_seeds(renamed))
+        found = AdaptivePolicy(replace(OPTIONS, max_calls=3), top_n=2).plan(seen)
+        return {renamed[pair >> 16] for pair in found.pairs.tolist()}
+
+    assert len(bought([0, 1, 2, 3, 4, 5, 6, 7])) == 3
+    assert bought([0, 1, 2, 3, 4, 5, 6, 7]) == bought([6, 1, 2, 3, 7, 0, 5, 4]) == bought([4, 1, 2, 3, 5, 6, 7, 0])
 
 
 # --- probes --------------------------------------------------------------------------------------------------------
