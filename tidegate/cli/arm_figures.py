@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ def _arm(play: ArmPlay, scored: Sequence[int], facts: ArmFacts) -> dict[str, Any
     }
 
 
-def _work(fine_tunes: Any) -> Work:
+def _work(fine_tunes: Iterable[ArmFineTune]) -> Work:
     return sum((each.tuned.work for each in fine_tunes if each.tuned is not None), Work())
 
 
