@@ -105,3 +105,13 @@ def test_an_adapter_needs_weights_to_be_put_on(
     (tmp_path / "base.json").write_bytes(msgspec.json.encode(Base(None, Kind.LORA)))
     with pytest.raises(FineTuneError, match="an adapter needs weights to be put on, and none serve yet"):
         FineTuneWork(database, tmp_path).train(job(tmp_path))
+
+
+def test_how_the_engine_is_reached_is_taken_as_it_is_given_and_what_the_run_is_known_by_stays(
+    database: Database, tmp_path: Path
+) -> None:
+    settings = load_settings({"source": "log.csv", "home": tmp_path, "pane": "1h", "window": "2h", "engine": "vllm"})
+    put_run(database, settings, 3, 4, 5)
+    given = {"engine_options": {"max_model_len": "64"}, "engine": "embedded"}
+    opened = flagged_run(database, tmp_path, FLAGGED, given).settings
+    assert (opened.engine_options, opened.engine) == ({"max_model_len": "64"}, "vllm")

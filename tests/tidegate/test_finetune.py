@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -68,8 +68,10 @@ class FakeWork:
 
     bounds = CandidateBounds()
 
-    def __init__(self, *_: object, bounds: CandidateBounds) -> None:
-        type(self).bounds = bounds
+    engine: Mapping[str, object] = {}
+
+    def __init__(self, *_: object, bounds: CandidateBounds, engine: Mapping[str, object]) -> None:
+        type(self).bounds, type(self).engine = bounds, engine
 
     def curate(self, job: Job) -> Curated:
         if self.error is not None:
@@ -233,6 +235,14 @@ def test_bounds_reach_the_gates_and_those_that_are_not_the_defaults_are_recorded
         "all 1 gates passed",
         {"recall": 0.3},
     )
+
+
+def test_how_the_engine_is_reached_is_said_anew_since_a_run_is_not_known_by_it(
+    tmp_path: Path, shell: Shell, work: type[FakeWork]
+) -> None:
+    put(tmp_path, in_status(S.FLAGGED))
+    shell("run", "--engine-url", "http://gpu:8000/v1", "--engine-options", "max_model_len=64")
+    assert work.engine == {"engine_url": "http://gpu:8000/v1", "engine_options": {"max_model_len": "64"}}
 
 
 @pytest.mark.parametrize(

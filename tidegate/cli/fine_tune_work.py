@@ -6,9 +6,11 @@ taken, so a step that is done again comes to the same.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -87,8 +89,14 @@ class FlaggedRun:
         return [PaneCounts(pane, self.reader.counts(pane, pane)) for pane in is_known]
 
 
-def flagged_run(database: Database, home: Path, record: FineTune) -> FlaggedRun:
+def flagged_run(
+    database: Database, home: Path, record: FineTune, engine: Mapping[str, object] = MappingProxyType({})
+) -> FlaggedRun:
     """Open the run of a fine-tune, with the settings that it is known by.
+
+    Parameters
+    ----------
+    engine : mapping    settings of how its engine is reached, which a run is not known by; others: environment, default
 
     Raises
     ------
@@ -102,7 +110,7 @@ def flagged_run(database: Database, home: Path, record: FineTune) -> FlaggedRun:
         )
     source, flags = known[record.run_id]
     given = msgspec.json.decode(flags.removeprefix(_OF_WORKERS), type=dict[str, object])
-    settings: RunSettings = load_settings({**given, "source": source, "home": home})
+    settings: RunSettings = load_settings({**engine, **given, "source": source, "home": home})
     if settings.engine == "frequency":
         raise FineTuneError(
             "the frequency engine has no weights to tune",
@@ -131,6 +139,7 @@ class FineTuneWork:
     curation : CurationRecipe
     recipe : FineTuneRecipe, optional   default: that of the kind
     bounds : CandidateBounds            of the gates
+    engine : mapping                    settings of how the engine is reached
     """
 
     database: Database
@@ -139,10 +148,11 @@ class FineTuneWork:
     curation: CurationRecipe = field(default_factory=CurationRecipe)
     recipe: FineTuneRecipe | None = None
     bounds: CandidateBounds = field(default_factory=CandidateBounds)
+    engine: Mapping[str, object] = field(default_factory=dict)
 
     def curate(self, job: Job) -> Curated:
         """Take samples of the panes up to the flag's, and settle which weights training begins from."""
-        run = flagged_run(self.database, self.home, job.record)
+        run = self._run(job)
         learner = self._learner(job, run, _settled_base(job.folder, run, self.kind))
         curated = curate(
             run.panes(),
@@ -158,7 +168,7 @@ class FineTuneWork:
 
     def train(self, job: Job) -> Trained:
         """Train on the samples, from the weights that were settled."""
-        run = flagged_run(self.database, self.home, job.record)
+        run = self._run(job)
         curated, checksum = read_samples(job.folder / SAMPLES)
         if checksum != job.record.sample_checksum:
             raise FineTuneError(
@@ -183,7 +193,7 @@ class FineTuneWork:
 
     def judge(self, job: Job) -> tuple[GateVerdict, ...]:
         """Hold the candidate against its gates, and against the weights that serve now."""
-        run = flagged_run(self.database, self.home, job.record)
+        run = self._run(job)
         # Weights that begin from nothing are of another catalogue than those that serve: the two cannot be compared.
         serving = serving_weights(run) if job.record.base_fingerprint is not None else None
         has_room_for_one = serving is not None and _engine_of(run, serving.base) == "vllm"
@@ -197,6 +207,9 @@ class FineTuneWork:
             bounds=self.bounds,
         )
         return judge(job)
+
+    def _run(self, job: Job) -> FlaggedRun:
+        return flagged_run(self.database, self.home, job.record, self.engine)
 
     def _recipe(self, kind: Kind) -> FineTuneRecipe:
         if self.recipe is not None:

@@ -18,6 +18,7 @@ from refresh.finetune.gates.bounds import CandidateBounds
 from refresh.finetune.runner import Runner
 from tidegate.cli.addresses import require_loopback
 from tidegate.cli.finetune_bounds import with_bounds
+from tidegate.cli.finetune_engine import with_engine
 from tidegate.cli.finetune_runs import access_by_tokens, started_runs
 from tidegate.cli.finetune_tables import print_fine_tune, print_fine_tunes
 from tidegate.cli.finetuning import Bench, Messages, MlflowOptions, open_bench
@@ -108,6 +109,7 @@ def show_fine_tune(fine_tune: str, home: Path, store: str | None, as_json: bool)
     "an adapter of others.",
 )
 @with_bounds
+@with_engine
 @_with_messages
 @_with_store
 @_with_json
@@ -116,6 +118,7 @@ def run_fine_tune(
     follow: bool,
     kind: str | None,
     bounds: CandidateBounds,
+    engine: dict[str, object],
     webhook_url: str | None,
     webhook_secret_file: Path | None,
     home: Path,
@@ -131,7 +134,7 @@ def run_fine_tune(
     messages = Messages(webhook_url, webhook_secret_file)
     ended: list[FineTune] = []
     with stop_signal() as stop, open_bench(home, store) as bench, bench.progress(Console(stderr=True)) as progress:
-        runner = bench.runner(messages, kind, bounds, progress, stop.is_set)
+        runner = bench.runner(messages, kind, bounds, engine, progress, stop.is_set)
         if fine_tune:
             ended = [runner.run(fine_tune)]
         else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.console import Console
 
@@ -142,6 +143,7 @@ class Bench:
         messages: Messages,
         kind: str | None = None,
         bounds: CandidateBounds | None = None,
+        engine: Mapping[str, object] = MappingProxyType({}),
         on_progress: OnProgress = lambda *_: None,
         should_stop: Callable[[], bool] = lambda: False,
     ) -> Runner:
@@ -151,11 +153,13 @@ class Bench:
         ----------
         kind : ``full`` or ``lora``; None: what fits the model
         bounds : of the gates; None: the defaults
+        engine : settings of how the engine is reached that gates ask
         """
         from tidegate.cli.fine_tune_work import FineTuneWork, Kind  # what trains is not loaded to look at a list
 
         held = bounds or CandidateBounds()
-        work = FineTuneWork(self.database, self.home, None if kind is None else Kind(kind), bounds=held)
+        learns = None if kind is None else Kind(kind)
+        work = FineTuneWork(self.database, self.home, learns, bounds=held, engine=engine)
         return Runner(
             self.book,
             self.home / FOLDER,
