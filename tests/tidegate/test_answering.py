@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
@@ -52,14 +53,17 @@ class Stop(BaseException):
 
 @dataclass
 class Points:
-    """Points at which a process may die; it does at the chosen one."""
+    """Points at which a process may die; it does at the chosen one. Whoever wants to looks on at each."""
 
     fatal: int = -1
+    look: Callable[[], None] | None = None
     n: int = 0
     announced: list[tuple[str, bytes]] = field(default_factory=list)
 
     def pass_by(self) -> None:
         self.n += 1
+        if self.look:
+            self.look()
         if self.n - 1 == self.fatal:
             raise Stop
 
@@ -110,8 +114,13 @@ class World:
     records: list[PaneRecord] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        is_counted = (self.home / "runs.db").exists()
         self.database = Database(self.home / "runs.db")
         self.clock = ManualClock()
+        if not is_counted:
+            self._count()
+
+    def _count(self) -> None:
         join_run(self.database, "run", "topic", "{}", 1)
         SharedCodes(self.database, "run").of_names([f"c{n}" for n in range(N_CLUSTERS)])
         last_ms = N_PANES * PANE_MS - 1
@@ -162,6 +171,18 @@ class World:
                 roles = self.roles()
                 self.clock.advance_ms(round(1_000 * TAKEN_FOR_SECONDS))  # what the dead had taken on is free again
 
+    def disks_to_the_end(self, folder: Path) -> list[Path]:
+        """Answer until nothing is left; returns what the disk held at each point: what a death there leaves behind."""
+        disks: list[Path] = []
+        self.points.look = lambda: disks.append(shutil.copytree(self.home, folder / str(len(disks))))
+        self.advance_to_the_end()
+        return disks
+
+    def resume_to_the_end(self) -> None:
+        """Answer the rest with new roles, once what the dead had taken on is free again."""
+        self.clock.advance_ms(round(1_000 * TAKEN_FOR_SECONDS))
+        self.advance_to_the_end()
+
     def reader(self) -> Ledger:
         return Ledger(self.database, "run")
 
@@ -187,7 +208,7 @@ def new_world(tmp_path: Path) -> Iterator[Callable[..., World]]:
     worlds: list[World] = []
 
     def make(**parts: Any) -> World:
-        worlds.append(World(tmp_path / f"{len(worlds)}", **parts))
+        worlds.append(World(**{"home": tmp_path / f"{len(worlds)}", **parts}))
         return worlds[-1]
 
     yield make
@@ -208,15 +229,16 @@ def test_every_pane_is_reported_decided_and_recorded_and_nothing_is_left(new_wor
     assert not any(role.advance() for role in (evaluator, controller, refresher))
 
 
-def test_a_role_that_dies_at_any_point_changes_nothing(new_world: Callable[..., World]) -> None:
+def test_a_role_that_dies_at_any_point_changes_nothing(new_world: Callable[..., World], tmp_path: Path) -> None:
     undisturbed = new_world()
-    undisturbed.advance_to_the_end()
+    disks = undisturbed.disks_to_the_end(tmp_path / "disks")
     expected = undisturbed.outcome()
-    assert undisturbed.points.n > 3 * N_PANES
-    for fatal in range(undisturbed.points.n):
-        world = new_world(points=Points(fatal))
-        world.advance_to_the_end()
-        assert world.outcome() == expected, fatal
+    assert undisturbed.points.n == len(disks) > 3 * N_PANES
+    for point, disk in enumerate(disks):
+        world = new_world(home=disk)
+        assert (world.outcome() == expected) == (point == len(disks) - 1)
+        world.resume_to_the_end()
+        assert world.outcome() == expected, point
 
 
 def test_evaluators_measure_a_window_in_parts_to_the_same_report(new_world: Callable[..., World]) -> None:
@@ -225,19 +247,23 @@ def test_evaluators_measure_a_window_in_parts_to_the_same_report(new_world: Call
     world = new_world(flags={"drift_parts": 3})
     evaluators = [world.roles()[0] for _ in range(2)]
     _, controller, refresher = world.roles()
+    roles: list[Evaluator | Controller | RefreshRole] = [*evaluators, controller, refresher]
     while not is_over(controller.ledger):
-        assert sum(role.advance() for role in (*evaluators, controller, refresher))
+        assert sum(role.advance() for role in roles)
     assert world.outcome() == alone.outcome()
     assert controller.ledger.n_rows(drift_parts) == 0
 
 
-def test_an_evaluator_that_dies_among_the_parts_changes_nothing(new_world: Callable[..., World]) -> None:
+def test_an_evaluator_that_dies_among_the_parts_changes_nothing(
+    new_world: Callable[..., World], tmp_path: Path
+) -> None:
     undisturbed = new_world(flags={"drift_parts": 2})
-    undisturbed.advance_to_the_end()
-    for fatal in range(undisturbed.points.n):
-        world = new_world(points=Points(fatal), flags={"drift_parts": 2})
-        world.advance_to_the_end()
-        assert world.outcome() == undisturbed.outcome(), fatal
+    disks = undisturbed.disks_to_the_end(tmp_path / "disks")
+    expected = undisturbed.outcome()
+    for point, disk in enumerate(disks):
+        world = new_world(home=disk, flags={"drift_parts": 2})
+        world.resume_to_the_end()
+        assert world.outcome() == expected, point
 
 
 def test_evaluators_that_disagree_on_the_parts_are_refused_and_leave_nothing(new_world: Callable[..., World]) -> None:
