@@ -22,6 +22,8 @@ _BACKOFF_RANKS = 3
 _DAY_MS = 86_400_000
 _LIFT_HALF_LIFE_WINDOWS = 2.0  # as of what the evidence remembers of earlier panes
 
+Bools = NDArray[np.bool_]
+
 
 @dataclass(frozen=True, slots=True)
 class PolicyOptions:
@@ -78,57 +80,60 @@ class AdaptivePolicy:
         budget = self._budget(view, state)
         bought_c2 = _dearest(backoff.gain_hits, wanted_c2, budget)  # first: one of them serves many pairs
         n_bought_c2 = int(bought_c2.sum())
-        lifts = self._lifts(view, state, economics.confidence_z)
-        rows, is_known = self._weighed(view, backoff.c2[bought_c2], economics, lifts)
-        reasons = reasons_of(rows, view)
-        # A known row costs nothing, so the better guess will do.
-        is_free = is_known & rows.is_new_context & (rows.hits_per_pane > 0)
-        pays = (rows.gain_hits > options.price) & rows.is_new_context & ~is_free
-        is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
-        wanted = pays & ~is_cooling
-        # Lifts of pairs that are seen as often are equal, where the counts' gains hardly ever are.
-        ties = None if lifts is None else pair_hashes(rows.pairs, view.seeds)
-        bought = _dearest(rows.gain_hits, wanted, None if budget is None else budget - n_bought_c2, ties)
-        n_calls = int(bought.sum()) + n_bought_c2
-        n_over_budget = int(wanted.sum() + wanted_c2.sum()) - n_calls
-        probed = self._probed(
-            view, state, rows, bought | is_free, is_known, None if budget is None else budget - n_calls
-        )
-        reasons[probed] = Reason.PROBE
-        taken = bought | is_free | probed
-        n_calls += int(probed.sum())
-        retired = rows.backs_off & ~taken
-        ordered = [*row_orders(rows, reasons, taken), *backoff_orders(backoff, view, bought_c2)]
-        order = order_of(view, ordered, rows.pairs[retired])
-        numbers: dict[str, float | int | bool | None] = {
-            "pairs_weighed": int(rows.pairs.shape[0]),
-            "rows_that_pay": int(pays.sum()),
-            "rows_cooling_down": int((pays & is_cooling).sum()),
-            "rows_over_budget": n_over_budget,
-            "rows_bought": int(bought.sum()),
-            "rows_known": int(is_free.sum()),
+        left = None if budget is None else budget - n_bought_c2
+        chosen = self._chosen(view, state, economics, backoff.c2[bought_c2], left)
+        taken, retired = chosen.taken, chosen.retired
+        ordered = [*row_orders(chosen.rows, chosen.reasons, taken), *backoff_orders(backoff, view, bought_c2)]
+        order = order_of(view, ordered, chosen.rows.pairs[retired])
+        numbers = {
+            **chosen.numbers,
+            "rows_over_budget": chosen.n_over_budget + int(wanted_c2.sum()) - n_bought_c2,
             "backoff_rows_bought": n_bought_c2,
-            "rows_retired": int(retired.sum()),
             "gain_hits": sum(row.gain_hits for row in ordered),
         }
-        if lifts is not None:
-            numbers |= {"rows_probed": int(probed.sum()), **lift_inputs(self._asked(view, state), lifts)}
+        calls = ((view.pane, chosen.n_calls + n_bought_c2),) if view.table is not None else ()
         return Plan(
             order=order,
-            pairs=rows.pairs[taken],
-            retrieved=view.lines(rows.pairs[taken], self._top_n),
+            pairs=chosen.rows.pairs[taken],
+            retrieved=view.lines(chosen.rows.pairs[taken], self._top_n),
             backoff=None if options.infers_backoff else evidence.backoff(self._top_n),
             backoff_c2=backoff.c2[bought_c2],
             backoff_retrieved=view.backoff_lines(backoff.c2[bought_c2], self._top_n),
             replaces_rows=False,
             inputs={**self._terms(view, economics), **numbers, **drift_inputs(view.report)},
-            explanation=explained(order, int(is_free.sum())),
+            explanation=explained(order, int(chosen.is_free.sum())),
             state=msgspec.structs.replace(
                 state,
-                placed_hits=_placed_hits(rows, bought, is_free),
-                calls=(*self._calls_of_day(view, state), *(((view.pane, n_calls),) if view.table is not None else ())),
+                placed_hits=_placed_hits(chosen.rows, chosen.bought, chosen.is_free),
+                calls=(*self._calls_of_day(view, state), *calls),
             ),
         )
+
+    def _chosen(
+        self,
+        view: View,
+        state: PolicyState,
+        economics: Economics,
+        bought_c2: NDArray[np.int32],
+        budget: int | None,
+    ) -> _Choice:
+        """Choose among the rows of pairs, once it is known which rows of ``c2`` are bought."""
+        lifts = self._lifts(view, state, economics.confidence_z)
+        rows, is_known = self._weighed(view, bought_c2, economics, lifts)
+        reasons = reasons_of(rows, view)
+        # A known row costs nothing, so the better guess will do.
+        is_free = is_known & rows.is_new_context & (rows.hits_per_pane > 0)
+        pays = (rows.gain_hits > self._options.price) & rows.is_new_context & ~is_free
+        is_cooling = self._cools_down(rows, view) & (reasons != Reason.DRIFT)
+        wanted = pays & ~is_cooling
+        # Lifts of pairs that are seen as often are equal, where the counts' gains hardly ever are.
+        ties = None if lifts is None else pair_hashes(rows.pairs, view.seeds)
+        bought = _dearest(rows.gain_hits, wanted, budget, ties)
+        left = None if budget is None else budget - int(bought.sum())
+        probed = self._probed(view, state, rows, bought | is_free, is_known, left)
+        reasons[probed] = Reason.PROBE
+        known = {} if lifts is None else lift_inputs(self._asked(view, state), lifts)
+        return _Choice(rows, reasons, pays, is_cooling, is_free, bought, probed, known)
 
     def _terms(self, view: View, economics: Economics) -> dict[str, float | int | bool | None]:
         """Say what rows are weighed by."""
@@ -144,7 +149,7 @@ class AdaptivePolicy:
 
     def _weighed(
         self, view: View, bought_c2: NDArray[np.int32], economics: Economics, lifts: Lifts | None
-    ) -> tuple[Selection, NDArray[np.bool_]]:
+    ) -> tuple[Selection, Bools]:
         """Weigh all rows; and tell which were asked before, with the line that they would be asked with now."""
         level = self._backoff_level(view, bought_c2)
         lines = None if view.retrieval.is_shrunk else lambda pairs: view.lines(pairs, 1).clusters[:, 0]
@@ -174,10 +179,10 @@ class AdaptivePolicy:
         view: View,
         state: PolicyState,
         rows: Selection,
-        taken: NDArray[np.bool_],
-        is_known: NDArray[np.bool_],
+        taken: Bools,
+        is_known: Bools,
         budget: int | None,
-    ) -> NDArray[np.bool_]:
+    ) -> Bools:
         """Choose rows to probe beside those that are taken."""
         options = self._options
         if not (options.asks_model and options.probes):
@@ -224,7 +229,7 @@ class AdaptivePolicy:
         clusters[bought_c2] = fresh.clusters[bought_c2]
         return Ranked(clusters, fresh.shares)
 
-    def _cools_down(self, rows: Selection, view: View) -> NDArray[np.bool_]:
+    def _cools_down(self, rows: Selection, view: View) -> Bools:
         if view.table is None or not self._options.cooldown_panes:
             return np.zeros(rows.pairs.shape[0], np.bool_)
         since_ms = view.window_end_ms - self._options.cooldown_panes * view.pane_ms
@@ -232,24 +237,79 @@ class AdaptivePolicy:
         return np.isin(rows.pairs, recent, assume_unique=True)
 
 
-def _lifted(rows: Selection, is_known: NDArray[np.bool_], horizon_panes: float) -> Selection:
+def _lifted(rows: Selection, is_known: Bools, horizon_panes: float) -> Selection:
     """Add what the weights are expected to add, where they would say something that is not known yet."""
     adds_nothing = is_known | (rows.has_row & (rows.fresh == rows.best_free))
     lift_hits = np.where(adds_nothing, 0.0, rows.lift_hits)
     return replace(rows, lift_hits=lift_hits, gain_hits=rows.gain_hits + lift_hits * horizon_panes)
 
 
-def _placed_hits(rows: Selection, bought: NDArray[np.bool_], is_free: NDArray[np.bool_]) -> float:
+def _placed_hits(rows: Selection, bought: Bools, is_free: Bools) -> float:
     """Hits a pane that are expected of the rows that are taken; nothing is expected of probes."""
     return float(rows.hits_per_pane[bought | is_free].sum()) + float(rows.lift_hits[bought].sum())
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What becomes of each row of a pair.
+
+    Attributes
+    ----------
+    rows : Selection
+    reasons : of each row, should it be taken
+    pays, is_cooling, is_free, bought, probed : bool[n]
+    lifts : what is known of the weights, for the decision's record; nothing where no model answers
+    """
+
+    rows: Selection
+    reasons: NDArray[np.object_]
+    pays: Bools
+    is_cooling: Bools
+    is_free: Bools
+    bought: Bools
+    probed: Bools
+    lifts: dict[str, float | int | bool | None]
+
+    @property
+    def taken(self) -> Bools:
+        """Rows that are ordered: bought, known, or probed."""
+        return self.bought | self.is_free | self.probed
+
+    @property
+    def retired(self) -> Bools:
+        """Rows that their backoff serves better, and that are not ordered anew."""
+        return self.rows.backs_off & ~self.taken
+
+    @property
+    def n_calls(self) -> int:
+        """Rows that are asked of the engine."""
+        return int(self.bought.sum() + self.probed.sum())
+
+    @property
+    def n_over_budget(self) -> int:
+        """Rows that would pay and are not bought."""
+        return int((self.pays & ~self.is_cooling).sum() - self.bought.sum())
+
+    @property
+    def numbers(self) -> dict[str, float | int | bool | None]:
+        """Give what a decision's record says of it."""
+        numbers: dict[str, float | int | bool | None] = {
+            "pairs_weighed": int(self.rows.pairs.shape[0]),
+            "rows_that_pay": int(self.pays.sum()),
+            "rows_cooling_down": int((self.pays & self.is_cooling).sum()),
+            "rows_bought": int(self.bought.sum()),
+            "rows_known": int(self.is_free.sum()),
+            "rows_retired": int(self.retired.sum()),
+        }
+        return numbers | ({"rows_probed": int(self.probed.sum()), **self.lifts} if self.lifts else {})
+
+
 def _dearest(
     gain_hits: NDArray[np.float64],
-    wanted: NDArray[np.bool_],
+    wanted: Bools,
     budget: int | None,
     ties: NDArray[np.uint64] | None = None,
-) -> NDArray[np.bool_]:
+) -> Bools:
     """Of the wanted rows, those that gain the most: bool[n]; of equal ones those with the smaller of `ties`."""
     chosen = np.flatnonzero(wanted)
     if budget is None or chosen.size <= budget:
