@@ -24,6 +24,7 @@ from tidegate.errors import RequestError, TidegateError
 _LOG = logging.getLogger("tidegate.console")
 _LONGEST_REASON, _LONGEST_NAME = 500, 60
 _NOTHING_SERVES = "none"
+_ANSWERED = (FineTuneStatus.APPROVED, FineTuneStatus.REJECTED, FineTuneStatus.SERVING, FineTuneStatus.RETIRED)
 
 Handler = Callable[[Visit], Response]
 
@@ -230,13 +231,15 @@ class Acting:
             raise RequestError(
                 f"there is no fine-tune {fine_tune_id!r} to decide on", "Choose one of those on the page"
             )
-        is_open = found.status is FineTuneStatus.PENDING_REVIEW
-        state = () if is_open else (f"It does not wait for a person any more: it is {found.status}.",)
+        is_open = found.status is FineTuneStatus.PENDING_REVIEW or (
+            verdict == "reject" and found.status not in _ANSWERED
+        )
+        state = () if is_open else (f"It does not wait for that: it is {found.status}.",)
         approving = (
             "The candidate's weights will serve, and rows of the table will be inferred anew by them.",
             "The weights that serve now are kept, and can be returned to.",
         )
-        rejecting = ("The candidate is turned down. The weights that serve now go on serving.",)
+        rejecting = ("No new weights come of it. Those that serve now go on serving.",)
         return Deed(
             path="/fine-tunes/decide",
             title=f"{verdict.capitalize()} fine-tune {fine_tune_id}",

@@ -254,6 +254,16 @@ def test_fine_tunes_that_wait_come_first() -> None:
     assert text.count("decide?verdict=approve") == 1
 
 
+def test_whatever_was_not_answered_can_be_rejected_and_only_what_was_reviewed_approved() -> None:
+    source = world()
+    for status in FineTuneStatus:
+        source.tunes = [fine_tune(status)]
+        text = Visitor(source).get("/fine-tunes").text
+        is_answered = status in ("approved", "rejected", "serving", "retired")
+        assert ("decide?verdict=reject" in text) is not is_answered, status
+        assert ("decide?verdict=approve" in text) is (status == "pending_review"), status
+
+
 @pytest.mark.parametrize(
     ("weights", "since_ms", "said"),
     [

@@ -143,7 +143,19 @@ def test_a_verdict_on_a_fine_tune_that_was_answered_says_so() -> None:
     source.tunes = [fine_tune(FineTuneStatus.REJECTED)]
     visitor = Visitor(source)
     visitor.log_in()
-    assert "it is rejected" in visitor.get("/fine-tunes/decide?id=ft-1&verdict=approve").text
+    for verdict in ("approve", "reject"):
+        assert "it is rejected" in visitor.get(f"/fine-tunes/decide?id=ft-1&verdict={verdict}").text
+
+
+def test_a_fine_tune_that_nobody_trains_can_be_rejected_and_is_not_said_to_wait_for_approval() -> None:
+    from tests.monitoring.console_world import fine_tune
+
+    source = world()
+    source.tunes = [fine_tune(FineTuneStatus.FLAGGED)]
+    visitor = Visitor(source)
+    visitor.log_in()
+    assert "does not wait" not in visitor.get("/fine-tunes/decide?id=ft-1&verdict=reject").text
+    assert "it is flagged" in visitor.get("/fine-tunes/decide?id=ft-1&verdict=approve").text
 
 
 def test_the_cookie_is_for_this_site_alone_and_out_of_reach_of_scripts() -> None:
