@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from refresh.finetune.desk import DECISIONS
-from refresh.finetune.routes import PREFIX, DecisionRequest, FineTuneList, FineTuneRefusal
+from refresh.finetune.messages import PREFIX, DecisionRequest, FineTuneList, FineTuneRefusal
 from tidegate.contracts import FineTune, FineTuneAction, FineTuneStatus
 
 _RECORDS = (DecisionRequest, FineTuneList, FineTune, FineTuneRefusal)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated
 
 import msgspec
 from starlette.applications import Starlette
@@ -20,6 +19,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ExceptionHandler
 
 from refresh.finetune.desk import DECISIONS, Desk
+from refresh.finetune.messages import PREFIX, DecisionRequest, FineTuneList, FineTuneRefusal
+from refresh.finetune.openapi import openapi_document
 from tidegate.contracts import FineTune, FineTuneAction, FineTuneStatus, encode
 from tidegate.errors import (
     EngineError,
@@ -32,7 +33,6 @@ from tidegate.errors import (
 )
 from tidegate.tokens import Tokens
 
-PREFIX = "/v1/finetunes"
 MAX_BODY_BYTES = 64 * 1024
 _STATUS_OF = (
     (UnknownFineTuneError, 404),
@@ -42,28 +42,6 @@ _STATUS_OF = (
     (StoreUnavailableError, 503),
     (RequestError, 422),
 )
-
-
-class DecisionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of a decision: who takes it, and why. ``revision`` is what was looked at: another one is refused."""
-
-    by: Annotated[str, msgspec.Meta(min_length=1, max_length=200, pattern=r"\S")]
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=4_000, pattern=r"\S")]
-    revision: Annotated[int, msgspec.Meta(ge=1)] | None = None
-
-
-class FineTuneList(msgspec.Struct, frozen=True):
-    """All fine-tunes, or those that were asked for: the latest flag first."""
-
-    fine_tunes: list[FineTune]
-
-
-class FineTuneRefusal(msgspec.Struct, frozen=True):
-    """Body of every answer that is not a 2xx: what was found, what to do, and which part of the request it is about."""
-
-    error: str
-    mend: str
-    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +156,6 @@ def fine_tune_routes(
 
 def build_app(desk: Desk, access: Access, *, start: Callable[[str], None] | None = None) -> Starlette:
     """Make an app that serves nothing else; its description is at ``/openapi.json``."""
-    from refresh.finetune.openapi import openapi_document
-
     description = msgspec.json.encode(openapi_document())
 
     async def openapi(_: Request) -> Response:

@@ -11,8 +11,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from refresh.finetune.desk import DECISIONS, Desk
+from refresh.finetune.messages import PREFIX
 from refresh.finetune.openapi import openapi_document
-from refresh.finetune.routes import MAX_BODY_BYTES, PREFIX, Access, build_app
+from refresh.finetune.routes import MAX_BODY_BYTES, Access, build_app
 from tests.fine_tunes import MemoryBook, in_status
 from tidegate.clock import ManualClock
 from tidegate.contracts import FineTune, FineTuneAction, FineTuneStatus
