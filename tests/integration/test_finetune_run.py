@@ -83,8 +83,8 @@ class Home:
 def home(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Home:
     made = fine_tune_work.FineTuneWork
 
-    def brief(*args: Any) -> fine_tune_work.FineTuneWork:
-        return replace(made(*args), curation=SAMPLES, recipe=BRIEF)
+    def brief(*args: Any, **more: Any) -> fine_tune_work.FineTuneWork:
+        return replace(made(*args, **more), curation=SAMPLES, recipe=BRIEF)
 
     monkeypatch.setattr(fine_tune_work, "FineTuneWork", brief)
     monkeypatch.setattr(assembly_module, "flag_options", lambda _: FlagOptions(max_age_days=0.9))
