@@ -205,23 +205,25 @@ OPERATIONS = Board(
             "Weights",
             (
                 View(
-                    "Version of the weights",
-                    "Version of the weights that answer: 0 where the run began with them. It falls with a rollback.",
+                    "Weights",
+                    "Version of the weights that answer (0: those that the run began with; none: its engine has no "
+                    "weights), and whether new ones are asked for. The version falls with a rollback.",
                     "none",
-                    (Query(by_run("tidegate_weights_version"), "{{run}}"),),
+                    (
+                        Query(by_run("tidegate_weights_version"), "version {{run}}"),
+                        Query(by_run("tidegate_fine_tune_flagged"), "asked for {{run}}"),
+                    ),
                     width=12,
-                    absent="an engine without weights",
                 ),
                 View(
-                    "They answer since",
-                    "Event time of the pane's end at which these weights took over.",
-                    "dateTimeAsIso",
-                    (Query(f"{by_run('tidegate_weights_since_timestamp_seconds')} * 1000", "{{run}}"),),
-                    Kind.NUMBER,
-                    least=None,
+                    "Ages",
+                    "Of the table that serves, and of the weights that answer, where the run took them on.",
+                    "s",
+                    (
+                        Query(by_run("tidegate_table_age_seconds", how="min"), "table {{run}}"),
+                        Query(f"time() - {by_run('tidegate_weights_since_timestamp_seconds')}", "weights {{run}}"),
+                    ),
                     width=12,
-                    height=8,
-                    absent="the run began with them",
                 ),
             ),
         ),

@@ -56,6 +56,8 @@ def empty_panels(scene: Scene, started_seconds: float) -> list[str]:
         for panel in panels_of(dashboard):
             asked = [target["expr"] for target in panel["targets"] if OF_WEIGHTS not in target["expr"]]
             empty += [f"{board.uid}: {panel['title']}: {expr}" for expr in asked if not shows(expr)]
+            if not asked:
+                empty.append(f"{board.uid}: {panel['title']}")
         for mark in dashboard["annotations"]["list"]:
             if mark["name"] not in QUIET_MARKS and not shows(mark["expr"]):
                 empty.append(f"{board.uid}: {mark['name']}: {mark['expr']}")
