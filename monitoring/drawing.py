@@ -35,7 +35,7 @@ _VARIABLES = {
     **{color: f"var(--series-{i})" for i, color in enumerate(SERIES, start=1)},
 }
 _STROKES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be read aloud, selected and found
     "svg.hashsalt": "tidegate",
@@ -82,7 +82,7 @@ def draw_series(
 ) -> Line2D:
     """Draw one series; a missing value breaks its line."""
     heights = [float("nan") if value is None else value for value in values]
-    marker = _MARKERS[i % len(_MARKERS)] if len(ends) <= DENSE else ""
+    marker = MARKERS[i % len(MARKERS)] if len(ends) <= DENSE else ""
     (line,) = axes.plot(
         days_of(ends),
         heights,

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from monitoring.drawing import (
+    MARKERS,
     SERIES,
     days_of,
     draw_series,
@@ -25,7 +26,6 @@ from monitoring.drawing import (
 from monitoring.point_labels import label_points
 from monitoring.wording import Summary
 
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 _ROOM = 30.0  # the horizontal axis goes on to this multiple of the most, for labels
 
 
@@ -80,7 +80,7 @@ def _draw_costs(axes: Axes, arms: Summary) -> None:
     seconds = [_seconds(arm) for arm in arms.values()]
     for i, arm in enumerate(arms.values()):
         axes.plot(
-            [_seconds(arm)], [arm["hit_rate_next"]], color=SERIES[i % len(SERIES)], marker=_MARKERS[i], linestyle=""
+            [_seconds(arm)], [arm["hit_rate_next"]], color=SERIES[i % len(SERIES)], marker=MARKERS[i], linestyle=""
         )
     _scale_seconds(axes, seconds)
     axes.set_xlabel("GPU-seconds after the start (log scale, with 0)")

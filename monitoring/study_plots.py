@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, PercentFormatter
 
 from monitoring.drawing import (
+    MARKERS,
     SERIES,
     canvas,
     days_of,
@@ -35,7 +36,6 @@ MAPPINGS = {
 }
 _SHOWN_DEPTHS = (1, 3, 5, 10)
 _GROUPS = ("all", "dense", "thin", "unseen")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 
 def adjacent_svg(study: Summary) -> str | None:
@@ -198,7 +198,7 @@ def _draw_estimates(
         means,
         yerr=margins,
         color=SERIES[i % len(SERIES)],
-        marker=_MARKERS[i % len(_MARKERS)],
+        marker=MARKERS[i % len(MARKERS)],
         linestyle="",
         capsize=3,
         label=label,

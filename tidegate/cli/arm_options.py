@@ -13,6 +13,7 @@ from refresh.study.gpu_time import GpuRule
 from tidegate.cli.arm_tuning import Teaching
 from tidegate.cli.arms import ARMS
 from tidegate.config import RunSettings
+from tidegate.config.names import flag_of
 from tidegate.durations import parse_duration
 from tidegate.errors import RequestError
 
@@ -90,7 +91,7 @@ def arm_options(function: _F) -> _F:
     for name, (of_rule, kind, help_text) in reversed(_GPU.items()):
         default = getattr(_RULE, of_rule)
         function = click.option(
-            f"--{name.replace('_', '-')}",
+            flag_of(name),
             type=kind,
             default=default,
             show_default=default is not None,
@@ -161,5 +162,5 @@ def _require_none_given() -> None:
     context = click.get_current_context()
     for name in ("fine_tune_every", *_GPU):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            flag = f"--{name.replace('_', '-')}"
+            flag = flag_of(name)
             raise RequestError(f"{flag} speaks of arms, and none are asked for", "Add --arms all", place=flag)

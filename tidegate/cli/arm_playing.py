@@ -18,8 +18,6 @@ from typing import Protocol
 
 from refresh.engines import Engine
 from refresh.fine_tune_flag import FineTuneState, FlagOptions, PaneEvidence, answered, judge_weights
-from stream.drift.report import to_report
-from stream.drift.window import measure_drift
 from stream.sequence_kernel import HITS_NEXT, SCORED
 from stream.watch_log import Watches
 from tidegate.cli.arm_tuning import ArmWeights, Tuned
@@ -179,23 +177,10 @@ class Playing:
 
     def _since(self, state: FineTuneState, facts: PaneFacts) -> DriftReport | None:
         """Compare the window with the one that the weights were tuned on, once the two no longer overlap."""
-        window_panes = self.panes.sequences.window_panes
         tuned_pane = state.tuned_window_end_ms // facts.pane_ms - 1
-        if facts.pane - tuned_pane < window_panes:
+        if facts.pane - tuned_pane < self.panes.sequences.window_panes:
             return None
-        window = self._window(facts.pane)
-        return to_report(
-            measure_drift(window, self._window(tuned_pane), facts.seeds, self.panes.drift),
-            run_id="",
-            window_start_ms=(facts.pane + 1 - window_panes) * facts.pane_ms,
-            window_end_ms=facts.window_end_ms,
-            pane_ms=facts.pane_ms,
-            min_support=self.panes.drift.min_support,
-            transitions=window.total,
-            hit_rate_next=None,
-            hit_rate_sequence=None,
-            coverage=None,
-        )
+        return self.panes.compare(facts.pane, self._window(facts.pane), self._window(tuned_pane), facts.seeds)
 
     def _window(self, pane: int) -> BucketedCounts:
         at = pane - self.panes.log.first_pane

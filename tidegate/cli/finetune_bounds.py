@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from refresh.finetune.gates.bounds import CandidateBounds
+from tidegate.config.names import flag_of
 from tidegate.durations import parse_duration
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -55,7 +56,7 @@ def with_bounds(function: _F) -> _F:
 
     defaults = CandidateBounds()
     decorated: Any = click.option(
-        _flag(_TIME_LIMIT),
+        flag_of(_TIME_LIMIT),
         envvar=_variable(_TIME_LIMIT),
         default=f"{defaults.time_limit_seconds / 60:g}m",
         show_default=True,
@@ -64,14 +65,10 @@ def with_bounds(function: _F) -> _F:
     for name, (kind, said) in reversed(_OPTIONS.items()):
         default = getattr(defaults, name)
         option = click.option(
-            _flag(name), type=kind, envvar=_variable(name), default=default, show_default=True, help=said
+            flag_of(name), type=kind, envvar=_variable(name), default=default, show_default=True, help=said
         )
         decorated = option(decorated)
     return cast(_F, decorated)
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 def _variable(name: str) -> str:
@@ -79,4 +76,4 @@ def _variable(name: str) -> str:
 
 
 def _seconds(given: str) -> float:
-    return min(parse_duration(given, name=_flag(_TIME_LIMIT)) / 1_000, threading.TIMEOUT_MAX)
+    return min(parse_duration(given, name=flag_of(_TIME_LIMIT)) / 1_000, threading.TIMEOUT_MAX)

@@ -156,12 +156,11 @@ class LogPanes:
             self._engine = self._engine or RememberingEngine(engine, self.top_n)
         return self._engine
 
-    def _report(
-        self, pane: int, counts: tuple[BucketedCounts, BucketedCounts, BucketedCounts], seeds: NDArray[np.uint64]
+    def compare(
+        self, pane: int, window: BucketedCounts, reference: BucketedCounts, seeds: NDArray[np.uint64]
     ) -> DriftReport:
-        """Compare newest pane and window with the reference, as `tidegate.cli.measuring` does; follow the course."""
-        newest, window, reference = counts
-        report = to_report(
+        """Compare the window that ends with a pane with another one; nobody's hits are told."""
+        return to_report(
             measure_drift(window, reference, seeds, self.drift),
             run_id="",
             window_start_ms=(pane + 1 - self.sequences.window_panes) * self.sequences.pane_ms,
@@ -173,6 +172,13 @@ class LogPanes:
             hit_rate_sequence=None,
             coverage=None,
         )
+
+    def _report(
+        self, pane: int, counts: tuple[BucketedCounts, BucketedCounts, BucketedCounts], seeds: NDArray[np.uint64]
+    ) -> DriftReport:
+        """Compare newest pane and window with the reference, as `tidegate.cli.measuring` does; follow the course."""
+        newest, window, reference = counts
+        report = self.compare(pane, window, reference, seeds)
         front = measure_front(newest, reference, seeds, self.drift, self.sequences.window_panes)
         self._course, report = fold_course(self._course, msgspec.structs.replace(report, front=front), self.course)
         return report
