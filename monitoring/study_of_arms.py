@@ -47,7 +47,7 @@ def arms_verdict(found: Summary) -> str:
     """Sum up: is either half worth its price here, and what does the adaptive arm make of both."""
     parts, arms = found["parts"], found["arms"]
     told = []
-    if parts["fine_tunes"] is not None and not _later_fine_tunes(arms["hybrid_calendar"]):
+    if parts["fine_tunes"] is not None and not _n_taken_on(arms["hybrid_calendar"]):
         told.append(_none_served(arms["hybrid_calendar"], parts["fine_tunes"]))
     elif parts["fine_tunes"] is not None:
         told.append(_worth("Repeated fine-tunes", "retrieval alone is", parts["fine_tunes"]))
@@ -61,7 +61,7 @@ def arms_verdict(found: Summary) -> str:
 
 def _none_served(arm: Summary, part: Summary) -> str:
     """Say why no fine-tune of the calendar serves after the start."""
-    n_stopped = sum(each["outcome"] == "gates_lost" and each["why"] != "start" for each in arm["fine_tunes"])
+    n_stopped = sum(each["outcome"] == "gates_lost" for each in _later(arm))
     if not n_stopped:
         return "No fine-tune came to serve after the start, so what repeating them brings is not known"
     return (
@@ -108,18 +108,13 @@ def _part_sentence(part: str, found: Summary) -> str:
     seconds = gain["gpu_seconds_later"]
     cost = f"{seconds_in_words(abs(seconds))} of a GPU {'more' if seconds >= 0 else 'less'} after the start"
     return (
-        f"{PARTS[part]} ({gain['with']} against {gain['without']}): hit rate {judged_by_pane(gain['hit_rate_next'])}, "
-        f"hit information {judged_by_pane(gain['hit_information_bits'])}, for {cost}."
+        f"{PARTS[part]} ({gain['with']} against {gain['without']}): hit rate {judged(gain['hit_rate_next'], 'panes')}, "
+        f"hit information {judged(gain['hit_information_bits'], 'panes')}, for {cost}."
     )
 
 
-def judged_by_pane(gain: Summary | None) -> str:
-    """Say whether a difference paired by pane is told from noise."""
-    return judged(gain).replace("users", "panes")
-
-
 def _arm_sentence(name: str, arm: Summary) -> str:
-    later = _later_fine_tunes(arm)
+    later = _n_taken_on(arm)
     seconds = arm["gpu_seconds"]["later"]
     return (
         f"{name}: hit rate {decimal(arm['hit_rate_next'], 4)} next and {decimal(arm['hit_rate_sequence'], 4)} in the "
@@ -153,8 +148,7 @@ def _fine_tune_sentences(arms: Summary) -> list[str]:
         f"{day(each['pane_end'])} by {str(each['why']).replace('_', ' ')}"
         for arm in arms.values()
         if arm["fine_tunes_by"] == "flag"
-        for each in arm["fine_tunes"]
-        if each["why"] != "start"
+        for each in _later(arm)
     ]
     if any(arm["fine_tunes_by"] == "flag" for arm in arms.values()):
         told.append(f"Flagged for a fine-tune: {', '.join(flagged) or 'never'}.")
@@ -185,8 +179,13 @@ def _gpu_sentence(gpu: Summary) -> str:
     )
 
 
-def _later_fine_tunes(arm: Summary) -> int:
-    return sum(each["outcome"] == "taken_on" and each["why"] != "start" for each in arm["fine_tunes"])
+def _later(arm: Summary) -> list[Summary]:
+    """Fine-tunes after the start."""
+    return [each for each in arm["fine_tunes"] if each["why"] != "start"]
+
+
+def _n_taken_on(arm: Summary) -> int:
+    return sum(each["outcome"] == "taken_on" for each in _later(arm))
 
 
 def _scored(arms: Summary) -> int:
@@ -206,8 +205,7 @@ def seconds_in_words(seconds: float) -> str:
 
 def fine_tunes_in_words(arm: Summary) -> str:
     """Count an arm's fine-tunes after the start, taken on and in all."""
-    later = [each for each in arm["fine_tunes"] if each["why"] != "start"]
-    return f"{_later_fine_tunes(arm)} of {whole(len(later))}"
+    return f"{_n_taken_on(arm)} of {whole(len(_later(arm)))}"
 
 
 def outcome_in_words(made: Summary) -> str:

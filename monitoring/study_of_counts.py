@@ -101,7 +101,7 @@ def _panes_judged(ours: Summary, theirs: Summary) -> str:
     found = difference(ours, theirs)
     if found is None:
         return "not compared"
-    return judged({"mean": found.mean, "margin": found.margin}).replace("users", "panes")
+    return judged({"mean": found.mean, "margin": found.margin}, "panes")
 
 
 def _free_sentence(runs: Summary, refreshed: Summary) -> str:

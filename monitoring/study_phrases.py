@@ -70,15 +70,15 @@ def share_in_words(share: Summary | None) -> str:
     return f"{100 * share['share']:.1f} % (95 % interval {100 * share['low']:.1f} to {100 * share['high']:.1f} %)"
 
 
-def judged(gain: Summary | None) -> str:
-    """Say whether a paired difference is told from noise."""
+def judged(gain: Summary | None, paired_by: str = "users") -> str:
+    """Say whether a difference that is paired by users, or by something else, is told from noise."""
     if gain is None:
         return "not compared"
     mean, margin = gain["mean"], gain["margin"]
     if not mean and not margin:
         return "exactly the same"
     if margin is None:
-        return f"{signed(mean)}, from too few users to tell that from noise"
+        return f"{signed(mean)}, from too few {paired_by} to tell that from noise"
     interval = f"{signed(mean)}, 95 % interval {signed(mean - margin)} to {signed(mean + margin)}"
     if abs(mean) > margin:
         return f"{'better' if mean > 0 else 'worse'} ({interval})"

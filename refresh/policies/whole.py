@@ -9,6 +9,7 @@ import numpy as np
 from refresh.evidence import Ranked
 from refresh.policies import triggers
 from refresh.policies.frames import Frame, most_popular
+from refresh.policies.ordering import drift_inputs
 from refresh.policies.plan import Plan, View
 from tidegate.contracts import RefreshOrder, Trigger
 
@@ -50,7 +51,7 @@ class WholePolicy:
             inputs={
                 "panes_since_first_table": view.panes_since_first_table,
                 "statistic": state.statistic,
-                **report_inputs(view),
+                **drift_inputs(view.report),
             },
             explanation=f"{cause}: all {pairs.shape[0]} pairs of the window" if is_due else "not due",
             state=state,
@@ -78,20 +79,7 @@ class BackoffPolicy:
             backoff_c2=np.zeros(0, np.int32),
             backoff_retrieved=Ranked.nothing(0, self.top_n),
             replaces_rows=False,
-            inputs=report_inputs(view),
+            inputs=drift_inputs(view.report),
             explanation="rows by c2 from the counts, no call",
             state=view.state,
         )
-
-
-def report_inputs(view: View) -> dict[str, float | int | bool | None]:
-    """Figures of the drift report that a decision had before it."""
-    report = view.report
-    if report is None:
-        return {}
-    return {
-        "drift_mean": report.drift_mean,
-        "table_z": report.table_z,
-        "alarmed": report.alarmed,
-        "flagged_pairs": report.flagged_pairs,
-    }

@@ -8,16 +8,9 @@ from typing import Any, TypeVar, cast
 
 from tidegate.cli.options import given_flags, settings_options
 from tidegate.config import RunSettings
+from tidegate.config.identity import ENGINE_ACCESS
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-ENGINE_SETTINGS = (
-    "engine_url",
-    "api_key",
-    "engine_concurrency",
-    "engine_timeout",
-    "engine_patience",
-    "engine_options",
-)
 
 
 def with_engine(function: _F) -> _F:
@@ -25,8 +18,8 @@ def with_engine(function: _F) -> _F:
 
     @functools.wraps(function)
     def reaching(*args: Any, **given: Any) -> Any:
-        engine = given_flags({name: given.pop(name) for name in ENGINE_SETTINGS})
+        engine = given_flags({name: given.pop(name) for name in ENGINE_ACCESS})
         return function(*args, engine=engine, **given)
 
-    left_out = [name for name in RunSettings.model_fields if name not in ENGINE_SETTINGS]
+    left_out = [name for name in RunSettings.model_fields if name not in ENGINE_ACCESS]
     return cast(_F, settings_options(*left_out)(reaching))

@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+ENGINE_ACCESS = (
+    "engine_url",
+    "api_key",
+    "engine_concurrency",
+    "engine_timeout",
+    "engine_patience",
+    "engine_options",
+)
+"""How an engine is reached."""
+
 # What a run is not known by: where its files lie and how it is watched.
 NOT_IDENTITY = {
     "source",  # known by what it is (an absolute path, a topic), not by how it was written
@@ -36,12 +46,7 @@ NOT_IDENTITY = {
     "publish_topic",
     "chunk_rows",
     # Rows are known by what the engine says of itself, whichever way it is reached.
-    "engine_url",
-    "api_key",
-    "engine_concurrency",
-    "engine_timeout",
-    "engine_patience",
-    "engine_options",
+    *ENGINE_ACCESS,
 }
 
 # Not part of it at their default, so that runs from before there were such settings are still known.
